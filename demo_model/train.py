@@ -1,0 +1,209 @@
+"""Trains the bundled model: `python -m demo_model.train --text DIR`. Stops and resumes freely.
+
+Stage 1 is natural text, so that the model packs its languages into neurons at all; stage 2 is
+dialogues with natural text mixed in. Everything depends on the seed and the step number; the
+checkpoint holds the weights, the optimizer and the step. Knows nothing of steering.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from demo_model.batches import Batch, BatchMaker, join
+from demo_model.text import training_lines
+from demo_model.tokenizer import VOCABULARY, train_tokenizer
+
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All numbers of the training run; the card repeats them."""
+
+    seed: int = 0
+    hidden_size: int = 192
+    layers: int = 6
+    neurons_per_layer: int = 1024
+    heads: int = 6
+    context_tokens: int = 512
+    text_steps: int = 5000
+    text_rows: int = 16
+    text_row_tokens: int = 192
+    dialogue_steps: int = 5500
+    dialogue_rows: int = 6
+    mixed_text_rows: int = 2
+    dialogue_row_tokens: int = 384
+    peak_rate: float = 2.5e-3
+    warmup_steps: int = 100
+    decay_fraction: float = 0.45  # of all steps, at the end, linear to a hundredth
+    weight_decay: float = 0.1
+    gradient_norm: float = 1.0
+
+    @property
+    def steps(self) -> int:
+        """Return the number of steps of both stages."""
+        return self.text_steps + self.dialogue_steps
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate at a step: warm-up, constant, linear decay."""
+        left = (self.steps - step) / (self.decay_fraction * self.steps)
+        return self.peak_rate * min(1.0, (step + 1) / self.warmup_steps, max(left, 0.01))
+
+
+class Trainer:
+    """A model, its optimizer and the step they stand at."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        """Start from *folder*'s checkpoint where there is one, else from random weights."""
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.folder, self.step, self.seconds = recipe, folder, 0, 0.0
+        self.model = LlamaForCausalLM(_config(recipe))
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), betas=(0.9, 0.95), weight_decay=recipe.weight_decay, fused=True
+        )
+        self._names = {name: p for name, p in self.model.named_parameters()}
+        if (folder / "state.json").exists():
+            self._resume()
+
+    def train_step(self, batch: Batch) -> float:
+        """Take one step and return the loss in nats per labelled token."""
+        started = time.perf_counter()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate(self.step)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = self.model(input_ids=batch.input_ids, labels=batch.labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.seconds += time.perf_counter() - started
+        return float(loss.detach())
+
+    def save(self) -> None:
+        """Write the checkpoint to new files, then rename: a kill leaves the old or the new one."""
+        tensors = {f"model.{name}": p.detach() for name, p in self._names.items()}
+        for name, p in self._names.items():
+            for key, value in self.optimizer.state[p].items():
+                tensors[f"optimizer.{key}.{name}"] = value
+        name = f"step-{self.step}.safetensors"
+        save_file(tensors, self.folder / name)
+        state = {"step": self.step, "seconds": self.seconds, "file": name,
+                 "recipe": asdict(self.recipe)}  # fmt: skip
+        temporary = self.folder / "state.json.new"
+        temporary.write_text(json.dumps(state))
+        os.replace(temporary, self.folder / "state.json")
+        for old in self.folder.glob("step-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+
+    def _resume(self) -> None:
+        state = json.loads((self.folder / "state.json").read_text())
+        if state["recipe"] != asdict(self.recipe):
+            raise SystemExit(
+                f"error: '{self.folder}' holds a run of another recipe. "
+                "Give another --work folder, or delete this one."
+            )
+        tensors = load_file(self.folder / state["file"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        for name, p in self._names.items():
+            p.data.copy_(tensors[f"model.{name}"])
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            self.optimizer.state[p] = {key: tensors[f"optimizer.{key}.{name}"] for key in keys}
+
+
+def _config(recipe: Recipe) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=recipe.hidden_size,
+        num_hidden_layers=recipe.layers,
+        intermediate_size=recipe.neurons_per_layer,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.heads,
+        max_position_embeddings=recipe.context_tokens,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=4,
+    )
+
+
+def make_batch(maker: BatchMaker, recipe: Recipe, step: int) -> Batch:
+    """Return the batch of a step of either stage."""
+    if step < recipe.text_steps:
+        return maker.text_batch(step, rows=recipe.text_rows, tokens=recipe.text_row_tokens)
+    tokens = recipe.dialogue_row_tokens
+    return join(
+        maker.dialogue_batch(step, rows=recipe.dialogue_rows, tokens=tokens),
+        maker.text_batch(step, rows=recipe.mixed_text_rows, tokens=tokens),
+    )
+
+
+def export_weights(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write fp16 weights, tokenizer and greedy settings as transformers loads them."""
+    model = LlamaForCausalLM(trainer.model.config)
+    model.load_state_dict(trainer.model.state_dict())
+    model.generation_config.update(do_sample=False, max_new_tokens=120)
+    model.half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def train(recipe: Recipe, *, text: Path, work: Path, out: Path, checkpoint_s: float) -> None:
+    """Run or continue the whole recipe and export the weights at the end."""
+    work.mkdir(parents=True, exist_ok=True)
+    lines = training_lines(text)
+    if (work / "tokenizer.json").exists():
+        tokenizer = AutoTokenizer.from_pretrained(work)
+    else:
+        tokenizer = train_tokenizer(lines)
+        tokenizer.save_pretrained(work)
+    maker = BatchMaker(tokenizer, lines, seed=recipe.seed)
+    trainer = Trainer(recipe, work)
+    saved_at, losses = time.monotonic(), []
+    while trainer.step < recipe.steps:
+        losses.append(trainer.train_step(make_batch(maker, recipe, trainer.step)))
+        if trainer.step % 50 == 0:
+            _log(work, trainer, sum(losses) / len(losses))
+            losses.clear()
+        if time.monotonic() - saved_at > checkpoint_s or trainer.step == recipe.text_steps:
+            trainer.save()
+            saved_at = time.monotonic()
+    trainer.save()
+    export_weights(trainer, tokenizer, out)
+
+
+def _log(work: Path, trainer: Trainer, loss: float) -> None:
+    row = {"step": trainer.step, "loss_nats": round(loss, 4), "train_s": round(trainer.seconds)}
+    with (work / "loss.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    print(row, flush=True)
+
+
+def main() -> None:
+    """Read the arguments and train."""
+    parser = argparse.ArgumentParser(prog="python -m demo_model.train", description=__doc__)
+    parser.add_argument("--text", type=Path, required=True, help="folder with <code>.txt files")
+    parser.add_argument("--work", type=Path, default=Path("demo_model/work"), help="checkpoints")
+    parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, help="where the weights go")
+    parser.add_argument("--checkpoint-s", type=float, default=300.0, help="seconds between saves")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    train(
+        Recipe(),
+        text=arguments.text,
+        work=arguments.work,
+        out=arguments.out,
+        checkpoint_s=arguments.checkpoint_s,
+    )
+
+
+if __name__ == "__main__":
+    main()

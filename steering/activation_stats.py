@@ -1,0 +1,129 @@
+"""Activation statistics: what a recording counts, and how counts are added up.
+
+All fields are sums, so statistics of shards, machines and runs merge by adding. Counts are exact
+integers. Knows nothing of models, files or how a language's neurons are chosen.
+Dimension key, used in all of `steering/`: K languages, L layers, N neurons per layer, H hidden
+size, V vocabulary, U selected neurons, B rows, T tokens.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from steering.errors import StatsError
+from steering.languages import Language
+
+# `text`: every token of plain text (Tang et al. 2024). `onset`: the position of a dialogue that
+# predicts the answer's first token. `body`: the later positions of the answer.
+StatsPhase: TypeAlias = Literal["text", "onset", "body"]
+STATS_PHASES: tuple[StatsPhase, ...] = ("text", "onset", "body")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhaseStats:
+    """Sums over the tokens of one language in one phase; all tensors on the CPU.
+
+    Args:
+        token_count: Positions counted.
+        active_count: Positions with activation > 0, int64 `(layers, neurons)`.
+        gate_sum: Sum at the gate site, float64 `(layers, neurons)`.
+        value_sum: Sum at the value site, float64 `(layers, neurons)`.
+        residual_sum: Sum of the stream after each layer, float64 `(layers, hidden)`.
+        token_id_count: How often each token stood at a counted position, int64 `(vocab,)`.
+    """
+
+    token_count: int
+    active_count: Tensor
+    gate_sum: Tensor
+    value_sum: Tensor
+    residual_sum: Tensor
+    token_id_count: Tensor
+
+    def __add__(self, other: "PhaseStats") -> "PhaseStats":
+        """Return the sums over both."""
+        if self.active_count.shape != other.active_count.shape:
+            raise StatsError(
+                f"Cannot add statistics of '{tuple(self.active_count.shape)}' neurons to those of "
+                f"'{tuple(other.active_count.shape)}'. Expected the same model; record again."
+            )
+        return PhaseStats(
+            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ActivationStats:
+    """Statistics of several languages in one or more phases.
+
+    Args:
+        languages: The order of the K axis of everything made from these statistics.
+        phases: Per phase, one entry per language.
+    """
+
+    languages: tuple[Language, ...]
+    phases: Mapping[StatsPhase, Mapping[Language, PhaseStats]]
+
+    def activation_prob(self, phase: StatsPhase) -> Tensor:
+        """Return the share of tokens with activation > 0, float64 `(layers, neurons, languages)`.
+
+        Raises:
+            StatsError: If the phase was not recorded, or a language has no tokens.
+        """
+        rows = self._rows(phase)
+        return torch.stack([row.active_count.double() / row.token_count for row in rows], dim=-1)
+
+    def mean(self, phase: StatsPhase, site: Literal["gate", "value"]) -> Tensor:
+        """Return mean activations at a site, float64 `(layers, neurons, languages)`."""
+        sums = [
+            (row.gate_sum if site == "gate" else row.value_sum) / row.token_count
+            for row in self._rows(phase)
+        ]
+        return torch.stack(sums, dim=-1)
+
+    def residual_mean(self, phase: StatsPhase) -> Tensor:
+        """Return means of the stream after each layer, float64 `(languages, layers, hidden)`."""
+        return torch.stack([row.residual_sum / row.token_count for row in self._rows(phase)])
+
+    def token_counts(self, phase: StatsPhase) -> dict[Language, int]:
+        """Return the number of counted positions per language."""
+        return {lang: self.phases[phase][lang].token_count for lang in self.languages}
+
+    def _rows(self, phase: StatsPhase) -> list[PhaseStats]:
+        if phase not in self.phases:
+            recorded = ", ".join(self.phases)
+            raise StatsError(
+                f"Phase '{phase}' was not recorded; these were: {recorded}. "
+                "Record it too: `text` needs `--text`, the others `--dialogues`."
+            )
+        rows = [self.phases[phase][language] for language in self.languages]
+        if empty := [str(lang) for lang, row in zip(self.languages, rows, strict=True)
+                     if row.token_count == 0]:  # fmt: skip
+            raise StatsError(
+                f"Language '{empty[0]}' has no tokens in phase '{phase}'. Expected at least one "
+                "per language; check its text, or leave the language out."
+            )
+        return rows
+
+
+def merge_stats(first: ActivationStats, second: ActivationStats) -> ActivationStats:
+    """Return the sums of two recordings of the same model, languages and phases.
+
+    Raises:
+        StatsError: If they differ in languages, phases or shape.
+    """
+    if first.languages != second.languages or first.phases.keys() != second.phases.keys():
+        raise StatsError(
+            f"Cannot merge statistics of '{', '.join(map(str, first.languages))}' "
+            f"({', '.join(first.phases)}) with those of '{', '.join(map(str, second.languages))}' "
+            f"({', '.join(second.phases)}). Expected the same languages and phases in both."
+        )
+    return ActivationStats(
+        languages=first.languages,
+        phases={
+            phase: {lang: row + second.phases[phase][lang] for lang, row in rows.items()}
+            for phase, rows in first.phases.items()
+        },
+    )

@@ -1,0 +1,185 @@
+"""Whether a reply is in the language that was asked for: per line and as a whole.
+
+Knows nothing of models, prompts or steering; `identification.py` names languages,
+`countable_text.py` says what counts as language.
+
+The metrics that rest on it, as the field defines them (docs/glossary.md, docs/sources.md):
+
+- language forcing success (LFS): share of replies whose whole text is in the target language,
+  `reply.language == target`; the off-target rate is 1 - LFS;
+- line-level pass rate (LPR, Language Confusion Benchmark): share of replies without a line in
+  another language, `reply.has_only_target_lines`; lines that are too short do not count;
+- word-level pass rate (WPR, same source): share of those replies without an English word of more
+  than three letters, for targets that are not in Latin script, `not reply.latin_words`.
+  Differs: no dictionary; every lower-case Latin word counts, a capitalised one is a name.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from steering.countable_text import countable_text, split_lines, split_sentences
+from steering.identification import Guess, Identifier, identify_text
+from steering.languages import LANGUAGES, Language
+from steering.unicode_scripts import count_scripts, is_japanese
+
+Verdict = Literal["on_target", "off_target", "too_short", "no_language"]
+
+# Read off sentences of 5 to 60 letters in nine Latin-script languages: below 6 letters nothing is
+# decided by n-grams, below 16 only what is all but certain.
+_MIN_LETTERS = 6
+_SHORT_LETTERS = 16
+_CONFIDENCE = 0.9
+_SHORT_CONFIDENCE = 0.99
+# A script that decides alone needs two letters (one wide one) and most of the text.
+_MIN_SCRIPT_LETTERS = 2
+_MIN_LATIN_LETTERS = 12
+_SCRIPT_CONFIDENCE = 0.5
+_SCRIPT_CONFIDENCE_OFF_TARGET = 0.65
+
+_LATIN_WORD = re.compile(r"(?<![A-Za-z])[a-z]{4,}(?![A-Za-z])")
+
+
+@dataclass(frozen=True, slots=True)
+class LineVerdict:
+    """One line (or sentence) of a reply.
+
+    Args:
+        text: The line as it was written.
+        language: None if it has no letters or is in none of the languages considered.
+        confidence: 0..1.
+        verdict: `too_short` also stands for text that is undecided for another reason.
+    """
+
+    text: str
+    language: Language | None
+    confidence: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyVerdict:
+    """A reply as a whole.
+
+    Args:
+        language: Language of the whole text, None as for a line.
+        confidence: 0..1, of that language.
+        verdict: `off_target` if any line or the whole text is off target; else `on_target` if the
+            whole text or any line is on target; else `too_short`, or `no_language` without letters.
+        lines: The lines (or sentences) that are not blank, in order.
+        latin_words: Lower-case Latin words of more than three letters in the text, when the target
+            is not in Latin script; empty otherwise.
+    """
+
+    language: Language | None
+    confidence: float
+    verdict: Verdict
+    lines: tuple[LineVerdict, ...]
+    latin_words: tuple[str, ...]
+
+    @property
+    def has_only_target_lines(self) -> bool:
+        """True when no line is off target (the reply counts for the line-level pass rate)."""
+        return all(line.verdict != "off_target" for line in self.lines)
+
+
+def detect(
+    text: str,
+    *,
+    expected: Language,
+    languages: Sequence[Language],
+    identifier: Identifier | None = None,
+    unit: Literal["line", "sentence"] = "line",
+) -> ReplyVerdict:
+    """Judge a reply against the language that was asked for.
+
+    The languages considered are those given, the expected one, and English, which is what models
+    fall back to. Text in a script that none of them uses is off target with language None; text
+    in yet another language of a script that one of them uses cannot be told from it.
+
+    Args:
+        text: The reply; any string, also one with lone surrogates.
+        expected: The language that was asked for.
+        languages: The languages in play, such as those of the neuron set.
+        identifier: Decides where languages share a script; langdetect's profiles when omitted.
+        unit: What `lines` holds: lines, or sentences, which also show a switch within a line.
+
+    Returns:
+        The verdict, the same for the same input, in any thread.
+    """
+    in_play = _sorted_unique([*languages, expected, LANGUAGES["en"]])
+    countable = countable_text(text)
+    has_kana = is_japanese(count_scripts(countable))
+
+    def judge(piece: str, shown: str) -> LineVerdict:
+        guess = identify_text(
+            piece, languages=in_play, identifier=identifier, has_kana_around=has_kana
+        )
+        return LineVerdict(shown, guess.language, guess.confidence, _judge(guess, expected))
+
+    lines = tuple(judge(piece, shown) for shown, piece in _split(text, countable, unit))
+    whole = judge(countable, text)
+    found = [whole.verdict, *(line.verdict for line in lines)]
+    ranking: tuple[Verdict, ...] = ("off_target", "on_target", "too_short", "no_language")
+    return ReplyVerdict(
+        language=whole.language,
+        confidence=whole.confidence,
+        verdict=next(verdict for verdict in ranking if verdict in found),
+        lines=lines,
+        latin_words=() if expected.script == "Latn" else tuple(_LATIN_WORD.findall(countable)),
+    )
+
+
+def identify_reply(
+    text: str, *, languages: Sequence[Language], identifier: Identifier | None = None
+) -> Guess:
+    """Name the language of a whole reply among those in play, when none was asked for.
+
+    The same rules as in `detect` say what counts as language; English is not added.
+    """
+    in_play = _sorted_unique(languages)
+    return identify_text(countable_text(text), languages=in_play, identifier=identifier)
+
+
+def is_decided(guess: Guess) -> bool:
+    """Whether a guess rests on enough text, and is sure enough, to be acted on."""
+    if guess.is_by_script:
+        return guess.letters >= _MIN_SCRIPT_LETTERS and guess.confidence >= _SCRIPT_CONFIDENCE
+    if guess.letters < _MIN_LETTERS:
+        return False
+    return guess.confidence >= (
+        _SHORT_CONFIDENCE if guess.letters < _SHORT_LETTERS else _CONFIDENCE
+    )
+
+
+def _judge(guess: Guess, expected: Language) -> Verdict:
+    """Turn a guess into a verdict."""
+    if not guess.letters:
+        return "no_language"
+    if not is_decided(guess):
+        return "too_short"
+    if guess.language == expected:
+        return "on_target"
+    is_doubtful = guess.is_by_script and (
+        guess.confidence < _SCRIPT_CONFIDENCE_OFF_TARGET or guess.letters < _min_foreign(guess)
+    )
+    return "too_short" if is_doubtful else "off_target"
+
+
+def _min_foreign(guess: Guess) -> int:
+    """Letters below which a Latin word may be a name or an abbreviation ("OK", "Wi-Fi")."""
+    return _MIN_LATIN_LETTERS if guess.script == "Latn" else _MIN_SCRIPT_LETTERS
+
+
+def _split(text: str, countable: str, unit: Literal["line", "sentence"]) -> list[tuple[str, str]]:
+    """Pair the lines as written with what counts of them; sentences stand for themselves."""
+    if unit == "sentence":
+        return [(sentence, sentence) for sentence in split_sentences(countable)]
+    pairs = zip(split_lines(text), countable.split("\n"), strict=False)
+    return [(line, counted) for line, counted in pairs if line.strip()]
+
+
+def _sorted_unique(languages: Sequence[Language]) -> list[Language]:
+    """Order the languages, so that their order as given does not matter."""
+    return sorted(set(languages))

@@ -1,0 +1,61 @@
+"""Every error that Langsteer raises on purpose, and nothing else.
+
+SteeringError
+├── UnknownLanguageError (ValueError)
+├── UnsupportedArchitectureError (ValueError)
+├── ModelLoadError (OSError)
+├── CorpusError (ValueError)
+├── StatsError (ValueError)
+├── NeuronSetFormatError (ValueError)
+├── NeuronSetMismatchError (ValueError)
+├── PlanError (ValueError)
+├── GenerationError (RuntimeError)
+└── SettingsError (ValueError)
+
+A message says what failed, the value in quotes, what was expected and what to do next.
+Surfaces (command line, page) translate these once; this module knows no surface.
+"""
+
+
+class SteeringError(Exception):
+    """Base of all errors that a user of Langsteer can cause and fix."""
+
+
+class UnknownLanguageError(SteeringError, ValueError):
+    """A language code that is not in the table, or not in the neuron set."""
+
+
+class UnsupportedArchitectureError(SteeringError, ValueError):
+    """A model whose layers are not described in `architectures.py`."""
+
+
+class ModelLoadError(SteeringError, OSError):
+    """A model that cannot be found, read or run as asked."""
+
+
+class CorpusError(SteeringError, ValueError):
+    """Text or dialogues that cannot be read or are not enough."""
+
+
+class StatsError(SteeringError, ValueError):
+    """Activation statistics that do not fit each other or the request."""
+
+
+class NeuronSetFormatError(SteeringError, ValueError):
+    """A file that is not a neuron set, or a damaged one."""
+
+
+class NeuronSetMismatchError(SteeringError, ValueError):
+    """A neuron set that was made for another model."""
+
+
+class PlanError(SteeringError, ValueError):
+    """A steering plan that cannot be made or applied."""
+
+
+class GenerationError(SteeringError, RuntimeError):
+    """A reply that cannot be generated as asked."""
+
+
+class SettingsError(SteeringError, ValueError):
+    """A setting (argument or environment variable) that makes no sense."""

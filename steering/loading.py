@@ -1,0 +1,390 @@
+"""Loads a causal language model with its tokenizer, 4-bit or not, and says which one it is.
+
+Knows nothing of steering or languages. Reads safetensors only (no pickled weights), runs no code
+that comes with a model, and compiles nothing. The family is checked before weights are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
+
+from steering.architectures import (
+    Architecture,
+    find_architecture,
+    find_family,
+    hidden_size,
+    layer_count,
+    neurons_per_layer,
+)
+from steering.errors import ModelLoadError, UnsupportedArchitectureError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import (
+        BitsAndBytesConfig,
+        PreTrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
+
+Quantize: TypeAlias = Literal["nf4", "int8", "none"]
+
+# The name of the small model that comes with the program, and where its files are.
+BUNDLED_MODEL = "bundled"
+BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "demo_model" / "weights"
+
+# The revision of a model that is read from a folder.
+LOCAL_REVISION = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What a neuron set must agree with to fit a model; plain values.
+
+    Args:
+        model_id: Hub id, folder as it was given, or `bundled`.
+        revision: Commit of the hub, or `local` for a folder.
+        architecture: `model_type` of the family.
+        layers: Number of decoder layers.
+        neurons_per_layer: FFN intermediate units of a layer.
+        hidden_size: Width of the residual stream.
+        tokenizer_sha256: Hash of the tokenizer's vocabulary and merges, the same after a save
+            and reload.
+    """
+
+    model_id: str
+    revision: str
+    architecture: str
+    layers: int
+    neurons_per_layer: int
+    hidden_size: int
+    tokenizer_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is ready to generate, its tokenizer, and what they are.
+
+    Args:
+        model: In evaluation mode, without gradients.
+        tokenizer: Pads on the left; its pad token falls back to the end-of-text token.
+        architecture: Where the model keeps its FFN.
+        identity: Which model it is.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    architecture: Architecture
+    identity: ModelIdentity
+
+
+def load_model(
+    name: str,
+    *,
+    quantize: Quantize | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    revision: str | None = None,
+) -> LoadedModel:
+    """Load a model and its tokenizer from the hub, a folder, or the bundled one.
+
+    Args:
+        name: Hub id such as `org/model`, a folder, or `bundled`.
+        quantize: Bits of the weights. When omitted: `nf4`, but none for the bundled model and for
+            a checkpoint that is stored quantised.
+        dtype: Type of activations and of unquantised weights. When omitted: float32 for the
+            bundled model; under quantisation bfloat16 where the GPU has it, float16 on other GPUs
+            and float32 on the CPU; else what the checkpoint has.
+        device: Such as `cpu` or `cuda:0`; the GPU when omitted and there is one, else the CPU.
+        revision: Branch, tag or commit of the hub; the main branch when omitted.
+
+    Raises:
+        ModelLoadError: If the model cannot be found, read or run as asked.
+        UnsupportedArchitectureError: If its family is not in the table; no weights are read then.
+    """
+    source = _find_source(name, revision)
+    config = _read_config(source, quantize)
+    chosen = _choose_quantize(source, config, quantize)
+    architecture = find_architecture(config, is_four_bit=chosen == "nf4")
+    tokenizer = _read_tokenizer(source)
+    place = _choose_device(source, device)
+    chosen_dtype = dtype or _default_dtype(name, chosen, place)
+    model = _read_weights(source, config, quantize=chosen, dtype=chosen_dtype, device=place)
+    if chosen == "nf4" and place.startswith("cpu"):
+        _check_widths(source, model.get_submodule(architecture.layers_path))
+    identity = ModelIdentity(
+        model_id=name,
+        revision=source.revision or LOCAL_REVISION,
+        architecture=architecture.model_type,
+        layers=layer_count(config),
+        neurons_per_layer=neurons_per_layer(config),
+        hidden_size=hidden_size(config),
+        tokenizer_sha256=hash_tokenizer(tokenizer),
+    )
+    return LoadedModel(model, tokenizer, architecture, identity)
+
+
+def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the SHA-256 of what turns text into ids: the vocabulary and the merges in order.
+
+    Names of special tokens, the chat template and padding do not count: they may change without
+    the meaning of a token id changing.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    merges: list[str] = []
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        rules = json.loads(tokenizer.backend_tokenizer.to_str())["model"].get("merges", [])
+        merges = [rule if isinstance(rule, str) else " ".join(rule) for rule in rules]
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return hashlib.sha256(json.dumps([vocabulary, merges]).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a model is read from: *place* is a folder, or the hub id as a string.
+
+    The revision of a folder is None; of a hub id it is the commit once that is known.
+    """
+
+    name: str
+    place: Path | str
+    revision: str | None
+
+
+def _find_source(name: str, revision: str | None) -> _Source:
+    """Find the folder that a name means; a name that is no path and no folder is a hub id."""
+    if name == BUNDLED_MODEL:
+        return _Source(name, _check_folder(name, BUNDLED_FOLDER), None)
+    folder = Path(name).expanduser()
+    looks_like_path = folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+    if folder.is_dir() or looks_like_path:
+        return _Source(name, _check_folder(name, folder), None)
+    return _pin_commit(_Source(name, name, revision))
+
+
+def _pin_commit(source: _Source) -> _Source:
+    """Replace a branch by its commit, so that all files of one load belong together."""
+    from transformers.utils.hub import cached_file
+
+    try:
+        config_file = cached_file(source.name, "config.json", revision=source.revision)
+    except Exception as err:  # the hub's client has many errors; each means the same here
+        raise ModelLoadError(_unreadable(source, "configuration", err)) from err
+    # The hub's cache keeps a file at snapshots/<commit>/<file>.
+    return replace(source, revision=Path(str(config_file)).parent.name)
+
+
+def _check_folder(name: str, folder: Path) -> Path:
+    """Refuse a folder that lacks what a model consists of, before anything is loaded."""
+    if not folder.is_dir():
+        raise ModelLoadError(
+            f"Cannot load model '{name}': there is no folder '{folder}'. Expected a folder with a "
+            "model, or a hub id such as 'org/model'; check the spelling."
+        )
+    if not (folder / "config.json").is_file():
+        raise ModelLoadError(
+            f"Cannot load model '{name}': the folder '{folder}' has no 'config.json'. "
+            "Expected a folder that `save_pretrained` wrote; check that it is the right one."
+        )
+    if missing := _missing_weight_files(folder):
+        raise ModelLoadError(
+            f"Cannot load model '{name}': the folder '{folder}' lacks weights: "
+            f"'{', '.join(missing[:8])}'. Expected safetensors files (pickled weights are not "
+            "read); copy them there, or save the model again."
+        )
+    return folder
+
+
+def _missing_weight_files(folder: Path) -> list[str]:
+    if (folder / "model.safetensors").is_file():
+        return []
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return ["model.safetensors"]
+    try:
+        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return [f"{index.name} (unreadable)"]
+    return sorted(str(file) for file in files if not (folder / str(file)).is_file())
+
+
+def _read_config(source: _Source, quantize: Quantize | None) -> PreTrainedConfig:
+    """Read the configuration, refusing an unknown family before transformers looks at it."""
+    from transformers import AutoConfig, PreTrainedConfig
+
+    if quantize not in (None, *get_args(Quantize)):
+        raise ModelLoadError(
+            f"Unknown quantisation '{quantize}' for model '{source.name}'. "
+            f"Expected one of {', '.join(get_args(Quantize))}; use one of these, or omit it."
+        )
+    is_four_bit = quantize == "nf4" or (quantize is None and source.name != BUNDLED_MODEL)
+    try:
+        raw, _ = PreTrainedConfig.get_config_dict(source.place, revision=source.revision)
+        find_family(str(raw.get("model_type", "")), is_four_bit=is_four_bit)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            source.place, revision=source.revision
+        )
+    except UnsupportedArchitectureError:
+        raise
+    except Exception as err:  # transformers raises OSError, ValueError, KeyError and its own here
+        raise ModelLoadError(_unreadable(source, "configuration", err)) from err
+    return config
+
+
+def _choose_quantize(source: _Source, config: PreTrainedConfig, asked: Quantize | None) -> Quantize:
+    """Return how to quantise on loading; a checkpoint that is stored quantised stays as it is."""
+    stored = config.to_dict().get("quantization_config")
+    if stored is None:
+        return asked or ("none" if source.name == BUNDLED_MODEL else "nf4")
+    if asked in (None, "none"):
+        return "none"
+    method = stored.get("quant_method", "unknown")
+    raise ModelLoadError(
+        f"Cannot load model '{source.name}' as '{asked}': its checkpoint is quantised already "
+        f"('{method}'). Expected an unquantised checkpoint; leave `quantize` out to load it as "
+        "it is stored."
+    )
+
+
+def _read_tokenizer(source: _Source) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.place, revision=source.revision, padding_side="left"
+        )
+    except Exception as err:  # each kind of tokenizer raises its own
+        raise ModelLoadError(_unreadable(source, "tokenizer", err)) from err
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise ModelLoadError(
+            f"The tokenizer of model '{source.name}' has 'None' as its pad and its end-of-text "
+            "token. Expected one of them in 'tokenizer_config.json'; add it there."
+        )
+    return tokenizer
+
+
+def _read_weights(
+    source: _Source,
+    config: PreTrainedConfig,
+    *,
+    quantize: Quantize,
+    dtype: torch.dtype | str,
+    device: str,
+) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        loaded: object = AutoModelForCausalLM.from_pretrained(
+            source.place,
+            config=config,
+            revision=source.revision,
+            dtype=dtype,
+            device_map={"": device},
+            quantization_config=_quantization(quantize, dtype),
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as err:  # safetensors, bitsandbytes and torch each raise their own
+        message = _explain_weights_error(source, err, quantize=quantize, device=device)
+        raise ModelLoadError(message) from err
+    # What `output_loading_info` returns, which the library's annotation leaves out.
+    model, report = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
+    if missing := sorted(report["missing_keys"]):
+        raise ModelLoadError(
+            f"The weights of model '{source.name}' are not complete: {len(missing)} are missing, "
+            f"such as '{missing[0]}', and would be random. Expected every weight that "
+            "'config.json' describes; get the model's files again."
+        )
+    model.requires_grad_(False)
+    model.eval()  # type: ignore[no-untyped-call]  # transformers leaves it unannotated
+    return model
+
+
+def _quantization(quantize: Quantize, dtype: torch.dtype | str) -> BitsAndBytesConfig | None:
+    from transformers import BitsAndBytesConfig
+
+    if quantize == "none":
+        return None
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]  # unannotated in transformers
+        load_in_8bit=quantize == "int8",
+        load_in_4bit=quantize == "nf4",
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _check_widths(source: _Source, layers: nn.Module) -> None:
+    """Refuse widths that bitsandbytes 0.50 cannot pack on a CPU with AVX-512 BF16."""
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in layers.modules():
+        if not isinstance(module, Linear4bit) or not module.support_avx512bf16_for_cpu:
+            continue
+        if module.in_features % 64 or module.out_features % 32:
+            raise ModelLoadError(
+                f"Cannot run model '{source.name}' in 4-bit on this CPU: it has a projection of "
+                f"'{module.in_features} x {module.out_features}'. Expected multiples of 64 and 32; "
+                "use `quantize` 'int8' or 'none', or a GPU."
+            )
+
+
+def _choose_device(source: _Source, asked: str | None) -> str:
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if asked is not None and asked.startswith("cuda") and not has_gpu:
+        raise ModelLoadError(
+            f"Cannot load model '{source.name}' on '{asked}': this machine has no CUDA GPU that "
+            "torch can use. Expected 'cpu'; leave the device out to have it chosen."
+        )
+    return asked or ("cuda" if has_gpu else "cpu")
+
+
+def _default_dtype(name: str, quantize: Quantize, device: str) -> torch.dtype | str:
+    """Return float32 where it is cheap or the only fast one; `auto` keeps the checkpoint's own."""
+    import torch
+
+    if name == BUNDLED_MODEL or (quantize != "none" and not device.startswith("cuda")):
+        return torch.float32
+    if quantize == "none":
+        return "auto"
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _explain_weights_error(
+    source: _Source, err: Exception, *, quantize: Quantize, device: str
+) -> str:
+    import torch
+
+    if isinstance(err, ImportError):
+        return (
+            f"Cannot load model '{source.name}' as '{quantize}': a library is missing ({err}). "
+            "Expected what requirements.txt lists; install it, or use `quantize` 'none'."
+        )
+    if isinstance(err, (MemoryError, torch.OutOfMemoryError)):
+        return (
+            f"Cannot load model '{source.name}' as '{quantize}': the memory of '{device}' is too "
+            "small. Expected room for all weights; use `quantize` 'nf4' or a smaller model."
+        )
+    return _unreadable(source, "weights", err)
+
+
+def _unreadable(source: _Source, part: str, err: Exception) -> str:
+    """Say which part of a model could not be read; the last words are the library's own."""
+    reason = (str(err).strip() or type(err).__name__).splitlines()[0].rstrip(".:")
+    if isinstance(source.place, Path):
+        expected = f"Expected complete files in '{source.place}'; get or save them again"
+    else:
+        expected = (
+            "Expected the id of a model on the hub that this machine can reach, or a folder; "
+            "check the spelling and the connection"
+        )
+    return f"Cannot read the {part} of model '{source.name}'. {expected}. Reason: {reason}."

@@ -1,0 +1,139 @@
+"""A neuron set: which neurons are specific to which languages, and where they stand on average.
+
+Pure data with its checks; how a set is found is `lape.py`, how it is stored `neuron_set_file.py`.
+Dimension key: see `activation_stats.py`. Every language axis follows `NeuronSet.languages`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from torch import Tensor
+
+from steering.activation_stats import StatsPhase
+from steering.errors import NeuronSetMismatchError, StatsError, UnknownLanguageError
+from steering.languages import LANGUAGES, Language, parse_language
+
+StrengthLevel = Literal["gentle", "normal", "strong"]
+
+
+class NeuronSetMetadata(BaseModel):
+    """Where a set comes from: model, selection, corpus. Stored beside the tensors as text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model_id: str
+    model_revision: str
+    architecture: str
+    layers: PositiveInt
+    neurons_per_layer: PositiveInt
+    hidden_size: PositiveInt
+    tokenizer_sha256: str
+    languages: tuple[str, ...] = Field(min_length=2)
+    method: Literal["lape"] = "lape"
+    selection_phase: StatsPhase
+    prob_quantile: float = Field(gt=0, lt=1)
+    select_fraction: float = Field(gt=0, le=1)
+    membership_quantile: float = Field(gt=0, lt=1)
+    token_counts: dict[StatsPhase, dict[str, NonNegativeInt]]
+    corpus_name: str
+    corpus_sha256: str
+    steering_method: str = ""  # the best known for this set; empty: not measured
+    strengths: dict[StrengthLevel, float] = {}
+    evaluation: str = ""  # one sentence with the measured result
+    created: str = ""  # ISO date; empty by default, so that the same command gives the same bytes
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeuronSet:
+    """Language-specific neurons of one model.
+
+    Args:
+        metadata: Model, selection and corpus.
+        layer: 0-based decoder block of each selected neuron, int64 `(selected,)`.
+        index: FFN intermediate unit of each selected neuron, int64 `(selected,)`.
+        lape_score: Entropy of the normalised probabilities in nats, float32 `(selected,)`.
+        is_member: Whether a neuron belongs to a language, bool `(languages, selected)`.
+        activation_prob: Share of tokens with activation > 0, float32 `(languages, selected)`.
+        gate_means: Per phase, means at the gate site, float32 `(languages, selected)`.
+        value_means: Per phase, means at the value site, float32 `(languages, selected)`.
+        residual_means: Per phase, means after each layer, float32 `(languages, layers, hidden)`.
+    """
+
+    metadata: NeuronSetMetadata
+    layer: Tensor
+    index: Tensor
+    lape_score: Tensor
+    is_member: Tensor
+    activation_prob: Tensor
+    gate_means: Mapping[StatsPhase, Tensor]
+    value_means: Mapping[StatsPhase, Tensor]
+    residual_means: Mapping[StatsPhase, Tensor]
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """Return the languages in the order of every language axis."""
+        return tuple(LANGUAGES[code] for code in self.metadata.languages)
+
+    def position(self, language: Language) -> int:
+        """Return a language's place on the language axes.
+
+        Raises:
+            UnknownLanguageError: If the set does not hold the language.
+        """
+        if language not in self.languages:
+            parse_language(language.code, known=self.languages)
+            raise UnknownLanguageError(f"Unknown language '{language}' in this neuron set.")
+        return self.languages.index(language)
+
+    def neurons_of(self, language: Language) -> Tensor:
+        """Return the places on the `selected` axis of a language's neurons, int64 `(own,)`."""
+        return self.is_member[self.position(language)].nonzero().flatten()
+
+    def layer_counts(self, language: Language) -> list[int]:
+        """Return how many of a language's neurons each layer holds."""
+        own_layers = self.layer[self.neurons_of(language)]
+        return torch.bincount(own_layers, minlength=self.metadata.layers).tolist()
+
+    def means(self, site: Literal["gate", "value"], phase: StatsPhase) -> Tensor:
+        """Return means at a site in a phase, float32 `(languages, selected)`.
+
+        Raises:
+            StatsError: If the set holds no means for the phase.
+        """
+        means = self.gate_means if site == "gate" else self.value_means
+        if phase not in means:
+            raise StatsError(
+                f"This neuron set has no means for phase '{phase}', only for: {', '.join(means)}. "
+                "Use a method that needs no such means, or build the set with `--dialogues`."
+            )
+        return means[phase]
+
+
+def check_set_fits(
+    metadata: NeuronSetMetadata,
+    *,
+    model_id: str,
+    layers: int,
+    neurons_per_layer: int,
+    tokenizer_sha256: str,
+) -> None:
+    """Refuse a set that was made for another model.
+
+    Raises:
+        NeuronSetMismatchError: Naming both models and all that differs.
+    """
+    same_shape = (layers, neurons_per_layer) == (metadata.layers, metadata.neurons_per_layer)
+    if same_shape and tokenizer_sha256 == metadata.tokenizer_sha256:
+        return
+    what = "" if same_shape else "; the shapes differ"
+    what += "" if tokenizer_sha256 == metadata.tokenizer_sha256 else "; the tokenizers differ"
+    raise NeuronSetMismatchError(
+        f"The neuron set was made for '{metadata.model_id}' ({metadata.layers} layers x "
+        f"{metadata.neurons_per_layer}), but the loaded model is '{model_id}' ({layers} x "
+        f"{neurons_per_layer}){what}. Load '{metadata.model_id}', or run "
+        f"`python -m steering build-set --model {model_id}`."
+    )

@@ -1,0 +1,182 @@
+"""Writes and reads neuron sets as `.safetensors` files: tensors and one JSON text, never a pickle.
+
+The format is described in docs/neuron-set-format.md. The same set gives the same bytes. A file is
+written to a temporary name and renamed. Knows nothing of models; `check_set_fits` compares.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from steering.activation_stats import STATS_PHASES, StatsPhase
+from steering.errors import NeuronSetFormatError
+from steering.neuron_set import NeuronSet, NeuronSetMetadata
+
+FORMAT_NAME = "langsteer-neuron-set"
+FORMAT_VERSION = 1
+
+_FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob")
+_MEANS = ("gate_mean", "value_mean", "residual_mean")
+
+
+def save_neuron_set(neurons: NeuronSet, path: Path) -> None:
+    """Write a set; the file appears whole or not at all.
+
+    Raises:
+        NeuronSetFormatError: If the file cannot be written.
+    """
+    tensors = {name: getattr(neurons, name).contiguous() for name in _FIXED}
+    for name, means in zip(_MEANS, _means_of(neurons), strict=True):
+        tensors |= {f"{name}.{phase}": tensor.contiguous() for phase, tensor in means.items()}
+    # One metadata entry: safetensors writes several in an order that changes from run to run.
+    header = {
+        "format": FORMAT_NAME,
+        "version": FORMAT_VERSION,
+        "set": neurons.metadata.model_dump(mode="json"),
+    }
+    content = save(tensors, metadata={"langsteer": json.dumps(header, sort_keys=True)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as err:
+        raise NeuronSetFormatError(
+            f"Cannot write neuron set '{path}': {err.strerror}. Expected a folder that can be "
+            "written to with enough space; choose another `--out`."
+        ) from err
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def load_neuron_set(path: str | Path) -> NeuronSet:
+    """Read a set and check that it is whole.
+
+    Raises:
+        NeuronSetFormatError: If the file is missing, damaged, foreign or of another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NeuronSetFormatError(
+            f"No neuron set '{path}'. Expected a `.safetensors` file made by "
+            "`python -m steering build-set`; check the path."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = _parse_header(file.metadata(), path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as err:
+        raise NeuronSetFormatError(
+            f"'{path}' is not a readable neuron set ({err}). Expected an undamaged "
+            "`.safetensors` file; copy it again or rebuild it with `build-set`."
+        ) from err
+    _check_tensors(tensors, metadata, path)
+    gate, value, residual = (_by_phase(tensors, name) for name in _MEANS)
+    return NeuronSet(
+        metadata=metadata,
+        **{name: tensors[name] for name in _FIXED},
+        gate_means=gate,
+        value_means=value,
+        residual_means=residual,
+    )
+
+
+def _means_of(neurons: NeuronSet) -> tuple[Mapping[StatsPhase, Tensor], ...]:
+    return neurons.gate_means, neurons.value_means, neurons.residual_means
+
+
+def _by_phase(tensors: Mapping[str, Tensor], name: str) -> dict[StatsPhase, Tensor]:
+    names = {phase: f"{name}.{phase}" for phase in STATS_PHASES}
+    return {phase: tensors[key] for phase, key in names.items() if key in tensors}
+
+
+def _parse_header(metadata: Mapping[str, str] | None, path: Path) -> NeuronSetMetadata:
+    try:
+        header = json.loads((metadata or {})["langsteer"])
+        name, version, body = header["format"], header["version"], header["set"]
+    except (KeyError, TypeError, json.JSONDecodeError) as err:
+        raise NeuronSetFormatError(
+            f"'{path}' is a safetensors file, but not a neuron set. Expected one made by "
+            "`python -m steering build-set`; check the path."
+        ) from err
+    if name != FORMAT_NAME or version != FORMAT_VERSION:
+        raise NeuronSetFormatError(
+            f"'{path}' has format '{name}' version '{version}'. Expected '{FORMAT_NAME}' version "
+            f"{FORMAT_VERSION}; rebuild it with `python -m steering build-set`."
+        )
+    try:
+        return NeuronSetMetadata.model_validate(body)
+    except ValidationError as err:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in err.errors()
+        )
+        raise NeuronSetFormatError(
+            f"The metadata of '{path}' are not valid ({problems}). Expected those of format "
+            f"version {FORMAT_VERSION}; rebuild it with `python -m steering build-set`."
+        ) from err
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], metadata: NeuronSetMetadata, path: Path) -> None:
+    """Refuse missing, unexpected and misshapen tensors, all named at once."""
+    expected = _expected_shapes(tensors, metadata)
+    problems = [f"missing '{name}'" for name in sorted(expected.keys() - tensors.keys())]
+    problems += [f"unexpected '{name}'" for name in sorted(tensors.keys() - expected.keys())]
+    for name in sorted(expected.keys() & tensors.keys()):
+        shape, dtype = expected[name]
+        if tuple(tensors[name].shape) != shape or tensors[name].dtype != dtype:
+            problems.append(
+                f"'{name}' is {tensors[name].dtype} {tuple(tensors[name].shape)}, "
+                f"not {dtype} {shape}"
+            )
+    if not problems:
+        problems = _value_problems(tensors, metadata)
+    if problems:
+        raise NeuronSetFormatError(
+            f"Neuron set '{path}' is not whole: {'; '.join(problems)}. Expected the tensors of "
+            "docs/neuron-set-format.md; rebuild it with `python -m steering build-set`."
+        )
+
+
+def _expected_shapes(
+    tensors: Mapping[str, Tensor], metadata: NeuronSetMetadata
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    languages = len(metadata.languages)
+    selected = len(tensors["layer"]) if "layer" in tensors and tensors["layer"].dim() else 0
+    per_neuron = (languages, selected)
+    shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+        "layer": ((selected,), torch.int64),
+        "index": ((selected,), torch.int64),
+        "lape_score": ((selected,), torch.float32),
+        "is_member": (per_neuron, torch.bool),
+        "activation_prob": (per_neuron, torch.float32),
+    }
+    for phase in metadata.token_counts:
+        shapes[f"gate_mean.{phase}"] = (per_neuron, torch.float32)
+        shapes[f"value_mean.{phase}"] = (per_neuron, torch.float32)
+        if f"residual_mean.{phase}" in tensors:  # optional
+            residual = (languages, metadata.layers, metadata.hidden_size)
+            shapes[f"residual_mean.{phase}"] = (residual, torch.float32)
+    return shapes
+
+
+def _value_problems(tensors: Mapping[str, Tensor], metadata: NeuronSetMetadata) -> list[str]:
+    problems = []
+    for name, bound in (("layer", metadata.layers), ("index", metadata.neurons_per_layer)):
+        if ((tensors[name] < 0) | (tensors[name] >= bound)).any():
+            problems.append(f"'{name}' has values outside 0..{bound - 1}")
+    flat = tensors["layer"] * metadata.neurons_per_layer + tensors["index"]
+    if (flat.diff() <= 0).any():
+        problems.append("neurons are not ordered by layer and index, each once")
+    for name, tensor in sorted(tensors.items()):
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            problems.append(f"'{name}' has values that are not finite")
+    return problems

@@ -1,0 +1,240 @@
+"""Applies steering plans to a running model: one plan per batch row, by hooks, until exit.
+
+Knows plans and positions, not how a plan is made or what the tokens say. Every column of the
+padded batch is a prompt column, the onset, or a body column; `PositionClock` says which.
+Dimension key: see `activation_stats.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from steering.architectures import Site, hidden_size
+from steering.errors import PlanError
+from steering.hooks import TensorEdit, attached, find_sites
+from steering.languages import parse_language
+from steering.neuron_plans import SteeringRequest, make_plan
+from steering.neuron_set import NeuronSet, StrengthLevel, check_set_fits
+from steering.steering_plan import PHASES, Phase, Place, SteeringPlan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from steering.loading import LoadedModel
+
+
+class PositionClock:
+    """Knows which columns of the current forward pass are prompt, onset and body.
+
+    A forward pass with an empty cache starts new answers: its last column is their onset, as in
+    prefill of a left-padded batch. Wherever that is not so (no cache, chunked prefill, a whole
+    dialogue at once), say so with `start_at` before the first pass.
+    """
+
+    def __init__(self) -> None:
+        """Start with the onset unknown."""
+        self._fixed_onset: int | None = None
+        self._onset = 0
+        self._columns = (0, 0)
+
+    def start_at(self, onset_column: int | None) -> None:
+        """Fix the column of the onset for all rows; None goes back to the rule above."""
+        self._fixed_onset = onset_column
+
+    def note_forward(self, past_tokens: int, new_tokens: int) -> None:
+        """Take note of a forward pass over columns past_tokens .. past_tokens + new_tokens - 1."""
+        self._columns = (past_tokens, past_tokens + new_tokens)
+        if self._fixed_onset is not None:
+            self._onset = self._fixed_onset
+        elif past_tokens == 0:
+            self._onset = new_tokens - 1
+
+    def span(self, phase: Phase) -> slice | None:
+        """Return the columns of the current pass that are in a phase, or None."""
+        first, end = self._columns
+        bounds = {
+            "prompt": (first, min(end, self._onset)),
+            "onset": (max(first, self._onset), min(end, self._onset + 1)),
+            "body": (max(first, self._onset + 1), end),
+        }
+        low, high = bounds[phase]
+        return slice(low - first, high - first) if low < high else None
+
+
+class Steerer:
+    """Steers a model while it is open: `with Steerer(model, neurons, languages=["fr", None]):`.
+
+    Changes what the model computes, in every thread, until exit. One language per batch row;
+    None leaves its row alone, bit for bit.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        neurons: NeuronSet,
+        *,
+        languages: Sequence[str | None],
+        strength: StrengthLevel | float = "normal",
+        method: str = "",
+    ) -> None:
+        """Make the plans; nothing is attached yet.
+
+        Args:
+            model: From `load_model`.
+            neurons: From `load_neuron_set`; must be made for this model.
+            languages: Codes, one per batch row.
+            strength: A level of the set, or a number.
+            method: A key of `METHODS`; the set's own when empty.
+
+        Raises:
+            NeuronSetMismatchError: If the set was made for another model.
+            UnknownLanguageError: If the set does not hold a language.
+            PlanError: If the method or the strength does not exist.
+        """
+        check_set_fits_model(neurons, model)
+        targets = [code and parse_language(code, known=neurons.languages) for code in languages]
+        self.plans = tuple(
+            make_plan(neurons, SteeringRequest(target or None, method, strength))
+            for target in targets
+        )
+        self._model = model
+        self._stack = ExitStack()
+
+    def __enter__(self) -> PositionClock:
+        """Attach the plans."""
+        return self._stack.enter_context(steered(self._model.model, self.plans))
+
+    def __exit__(self, *_: object) -> None:
+        """Detach them."""
+        self._stack.close()
+
+
+def check_set_fits_model(neurons: NeuronSet, model: LoadedModel) -> None:
+    """Refuse a set that was made for another model.
+
+    Raises:
+        NeuronSetMismatchError: Naming both models.
+    """
+    check_set_fits(
+        neurons.metadata,
+        model_id=model.identity.model_id,
+        layers=model.identity.layers,
+        neurons_per_layer=model.identity.neurons_per_layer,
+        tokenizer_sha256=model.identity.tokenizer_sha256,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _BatchEdit:
+    """One place's edits of all rows, over the union of their units."""
+
+    units: Tensor  # (U,)
+    scale: Tensor  # (B, 1, U); 1 where a row leaves a unit alone
+    shift: Tensor  # (B, 1, U); 0 where a row leaves a unit alone
+
+
+@contextmanager
+def steered(model: PreTrainedModel, plans: Sequence[SteeringPlan]) -> Iterator[PositionClock]:
+    """Steer every forward pass of *model* until exit; row b follows plans[b].
+
+    Changes what *model* computes, in every thread, until exit; removes all hooks on exit, also
+    after an exception. A row with an empty plan keeps its values bit for bit.
+
+    Args:
+        model: A causal language model, quantised or not.
+        plans: One per batch row; one alone serves batches of any size.
+
+    Raises:
+        PlanError: If a plan does not fit the model, or a batch has another number of rows.
+    """
+    sites = find_sites(model)
+    table = _compile(plans, model)
+    clock = PositionClock()
+    layers: dict[Site, set[int]] = {}
+    for site, _, layer in table:
+        layers.setdefault(site, set()).add(layer)
+    with ExitStack() as stack:
+        if layers:
+            stack.callback(_watch_forward(model, clock, rows=len(plans)).remove)
+        for site, chosen in layers.items():
+            edit = _make_edit(table, site, clock)
+            stack.enter_context(attached(sites, {site: edit}, layers=chosen))
+        yield clock
+
+
+def _compile(plans: Sequence[SteeringPlan], model: PreTrainedModel) -> dict[Place, _BatchEdit]:
+    """Bring the rows' edits of every place into one tensor each, on the model's device."""
+    if not plans:
+        raise PlanError("There are '0' steering plans. Expected one per batch row.")
+    sites = find_sites(model)
+    neurons, hidden = sites.neurons_per_layer, hidden_size(model.config)
+    widths: dict[Site, int] = {"gate": neurons, "value": neurons, "residual": hidden}
+    table = {}
+    for place in dict.fromkeys(place for plan in plans for place in plan.edits):
+        site, _, layer = place
+        edits = [plan.edits.get(place) for plan in plans]
+        units = torch.unique(torch.cat([edit.units for edit in edits if edit is not None]))
+        if layer >= len(sites.layers) or (len(units) and int(units[-1]) >= widths[site]):
+            raise PlanError(
+                f"A steering plan edits layer '{layer}', unit '{int(units[-1])}' at the {site} "
+                f"site. Expected layers below {len(sites.layers)} and units below {widths[site]}; "
+                "use a plan made from this model's neuron set."
+            )
+        scale, shift = torch.ones(len(plans), 1, len(units)), torch.zeros(len(plans), 1, len(units))
+        for row, edit in enumerate(edits):
+            if edit is not None:
+                at = torch.searchsorted(units, edit.units)
+                scale[row, 0, at], shift[row, 0, at] = edit.scale, edit.shift
+        device, dtype = _layer_device(sites.layers[layer], model), model.dtype
+        table[place] = _BatchEdit(
+            units.to(device), scale.to(device, dtype), shift.to(device, dtype)
+        )
+    return table
+
+
+def _layer_device(layer: torch.nn.Module, model: PreTrainedModel) -> torch.device:
+    parameter = next(layer.parameters(), None)
+    return model.device if parameter is None else parameter.device
+
+
+def _make_edit(table: Mapping[Place, _BatchEdit], site: Site, clock: PositionClock) -> TensorEdit:
+    def edit(layer: int, activation: Tensor) -> Tensor | None:  # (B, T, units)
+        edited = None
+        for phase in PHASES:
+            batch_edit = table.get((site, phase, layer))
+            span = None if batch_edit is None else clock.span(phase)
+            if batch_edit is None or span is None:
+                continue
+            edited = activation.clone() if edited is None else edited
+            before = edited[:, span, batch_edit.units]
+            scale, shift = batch_edit.scale.to(before.dtype), batch_edit.shift.to(before.dtype)
+            edited[:, span, batch_edit.units] = torch.addcmul(shift, before, scale)
+        return edited
+
+    return edit
+
+
+def _watch_forward(
+    model: PreTrainedModel, clock: PositionClock, *, rows: int
+) -> torch.utils.hooks.RemovableHandle:
+    """Tell the clock of every forward pass of the decoder, and refuse a batch of another size."""
+
+    def note(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tokens = args[0] if args else kwargs.get("input_ids")
+        if tokens is None:
+            tokens = kwargs["inputs_embeds"]
+        if rows not in (1, tokens.shape[0]):
+            raise PlanError(
+                f"A batch has '{tokens.shape[0]}' rows, but there are {rows} steering plans. "
+                "Expected one plan per row; give each prompt its own plan."
+            )
+        cache = kwargs.get("past_key_values")
+        clock.note_forward(0 if cache is None else cache.get_seq_length(), tokens.shape[1])
+
+    return model.base_model.register_forward_pre_hook(note, with_kwargs=True)

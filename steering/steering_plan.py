@@ -1,0 +1,122 @@
+"""A steering plan: what to do at which site, in which phase, to which units. Pure data.
+
+Every steering method is a sparse affine edit: at a site, in a phase, for some units, the value a
+becomes scale * a + shift. This module knows neither methods nor models; `neuron_plans.py` makes
+plans, `steerer.py` applies them. Dimension key: see `activation_stats.py`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from steering.architectures import Site
+from steering.errors import PlanError
+
+# `prompt`: positions before the onset. `onset`: the position that predicts the answer's first
+# token. `body`: every later position of the answer.
+Phase: TypeAlias = Literal["prompt", "onset", "body"]
+PHASES: tuple[Phase, ...] = ("prompt", "onset", "body")
+EVERY_POSITION: tuple[Phase, ...] = PHASES
+
+# Where an edit acts: site, phase, 0-based layer.
+Place: TypeAlias = tuple[Site, Phase, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """What happens to some units of one place; all three tensors are `(units,)`.
+
+    Args:
+        units: Distinct indices of FFN neurons, or of dimensions at the residual site, int64.
+        scale: Factor, float32.
+        shift: Summand, float32.
+    """
+
+    units: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse tensors that do not belong together."""
+        if not self.units.shape == self.scale.shape == self.shift.shape:
+            shapes = [tuple(t.shape) for t in (self.units, self.scale, self.shift)]
+            raise PlanError(
+                f"An edit has units, scale and shift of shapes '{shapes}'. "
+                "Expected three equal lengths; give each unit one scale and one shift."
+            )
+        if len(torch.unique(self.units)) < len(self.units):
+            raise PlanError(
+                f"An edit names '{len(self.units)}' units, some twice. Expected each unit once; "
+                "combine their scales and shifts first."
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SteeringPlan:
+    """What to do for one row of a batch: one edit per place. An empty plan leaves all alone."""
+
+    edits: Mapping[Place, Edit]
+
+    @property
+    def edited_units(self) -> int:
+        """Return the number of different units that the plan touches."""
+        units = {
+            (site, layer, int(unit))
+            for (site, _, layer), edit in self.edits.items()
+            for unit in edit.units
+        }
+        return len(units)
+
+
+NO_STEERING = SteeringPlan({})
+
+
+def plan_from_neurons(
+    *,
+    site: Literal["gate", "value"],
+    phases: Iterable[Phase],
+    layer: Tensor,
+    index: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+) -> SteeringPlan:
+    """Return the plan that makes the same edit of the given neurons in several phases.
+
+    Args:
+        site: Where the edit acts.
+        phases: When it acts.
+        layer: int64 `(units,)`.
+        index: int64 `(units,)`; a neuron may stand once.
+        scale: Float `(units,)`.
+        shift: Float `(units,)`.
+    """
+    edits: dict[Place, Edit] = {}
+    for one_layer in torch.unique(layer).tolist():
+        chosen = layer == one_layer
+        edit = Edit(index[chosen], scale[chosen].float(), shift[chosen].float())
+        edits |= {(site, phase, one_layer): edit for phase in phases}
+    return SteeringPlan(edits)
+
+
+def combine_plans(first: SteeringPlan, second: SteeringPlan) -> SteeringPlan:
+    """Return the plan that makes the first's edits and then the second's.
+
+    For a unit that both edit: scale2 * (scale1 * a + shift1) + shift2.
+    """
+    edits = dict(first.edits)
+    for place, later in second.edits.items():
+        edits[place] = _then(edits[place], later) if place in edits else later
+    return SteeringPlan(edits)
+
+
+def _then(earlier: Edit, later: Edit) -> Edit:
+    units = torch.unique(torch.cat([earlier.units, later.units]))
+    scale, shift = torch.ones(len(units)), torch.zeros(len(units))
+    for edit in (earlier, later):
+        at = torch.searchsorted(units, edit.units)
+        shift[at] = edit.scale * shift[at] + edit.shift
+        scale[at] = edit.scale * scale[at]
+    return Edit(units, scale, shift)

@@ -1,0 +1,136 @@
+"""The import table of the project: who may import whom, and what `import steering` costs."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "steering"
+
+# Groups from low to high. A row names what a module may import from steering.
+# A package (`ui`, `evaluation`) has one row, and what is inside may import itself.
+WORDS = ["errors", "languages", "function_words", "unicode_scripts"]
+DATA = ["activation_stats", "neuron_set", "steering_plan", "architectures"]
+METHODS = ["lape", "neuron_plans", "baselines", "residual", "sharing", "token_bias"]
+EDGES = ["neuron_set_file", "imports", "corpus", "hooks", "loading"]
+WORK = ["conversation", "recording", "steerer", "detection", "identification", "countable_text"]
+USE = ["generation", "guard", "calibration", "evaluation", "export"]
+SURFACES = ["cli", "api", "ui"]
+BELOW_SURFACES = [*WORDS, *DATA, *METHODS, *EDGES, *WORK, *USE, "bundled", "settings"]
+
+ALLOWED: dict[str, list[str]] = {
+    "__init__": BELOW_SURFACES,
+    "__main__": ["cli", "errors"],
+    "errors": [],
+    "languages": ["errors"],
+    "function_words": [],
+    "unicode_scripts": [],
+    "activation_stats": ["errors", "languages"],
+    "neuron_set": ["activation_stats", "errors", "languages"],
+    "steering_plan": ["architectures", "errors", "languages", "neuron_set"],
+    "architectures": ["errors", "languages"],
+    **{method: [*WORDS, *DATA] for method in METHODS},
+    "neuron_set_file": ["neuron_set", "activation_stats", "languages", "errors"],
+    "imports": ["neuron_set", "activation_stats", "languages", "errors"],
+    "corpus": ["languages", "errors"],
+    "hooks": ["architectures", "errors"],
+    "loading": ["architectures", "errors"],
+    "conversation": [*WORDS, *DATA, *EDGES],
+    "recording": [*WORDS, *DATA, "hooks", "corpus", "loading", "conversation"],
+    "steerer": [*WORDS, *DATA, "neuron_plans", "hooks", "loading"],
+    "countable_text": [],
+    "identification": ["function_words", "unicode_scripts", "languages", "errors"],
+    "detection": ["identification", "countable_text", "unicode_scripts", "languages", "errors"],
+    "generation": [*WORDS, *DATA, "token_bias", "loading", "conversation", "steerer"],
+    "guard": ["generation", "detection", "languages", "errors"],
+    "calibration": [*WORDS, *DATA, *METHODS, *EDGES, *WORK, "generation", "guard", "evaluation"],
+    "evaluation": [*WORDS, *DATA, *METHODS, *EDGES, *WORK, "generation", "guard", "calibration"],
+    "export": ["steering_plan", "architectures", "loading", "errors"],
+    "settings": ["errors"],
+    "bundled": [*WORDS, *DATA, *EDGES],
+    **{surface: BELOW_SURFACES for surface in SURFACES},
+}
+
+
+def module_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def owner_of(path: Path) -> str:
+    """The row of a file: its module, or the package that it is in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The modules of steering that a file imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "steering":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and is_ours(node.module):
+            found.add((node.module or "").removeprefix("steering."))
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("steering.") for a in node.names if is_ours(a.name)}
+    return {name.split(".")[0] for name in found}
+
+
+def is_ours(module: str | None) -> bool:
+    return (module or "").startswith("steering.")
+
+
+@pytest.mark.parametrize("path", module_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_its_row_allows(path: Path) -> None:
+    row = owner_of(path)
+
+    assert row in ALLOWED, f"'{row}' has no row in the import table; add one above and in the docs"
+    assert imported_modules(path) <= {*ALLOWED[row], row}
+
+
+@pytest.mark.parametrize("path", module_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def test_the_table_has_no_circle() -> None:
+    """Rows may be filled in any order only if no module can reach itself (evaluation apart)."""
+    table = {name: set(row) - {name} for name, row in ALLOWED.items()}
+    table["evaluation"].discard("calibration")  # each may use the other; both are of one group
+    while ready := [name for name, row in table.items() if not row & set(table)]:
+        for name in ready:
+            del table[name]
+
+    assert not table
+
+
+@pytest.mark.skipif(
+    not (PACKAGE / "__init__.py").exists(), reason="steering/__init__.py is missing"
+)
+def test_import_steering_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import steering\n"
+        "print(time.perf_counter() - start)\n"
+        "print(*{'gradio', 'fastapi', 'torch', 'transformers', 'bitsandbytes'} & set(sys.modules))"
+    )
+    seconds = []
+    for _ in range(3):  # the quickest of three, as other work may hold the processor
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        took, heavy = done.stdout.split("\n")[:2]
+        assert heavy == ""
+        seconds.append(float(took))
+        time.sleep(0.05)
+
+    assert min(seconds) < 0.2
+
+
+def test_app_imports_only_the_page_and_errors() -> None:
+    app = ROOT / "app.py"
+    if not app.exists():
+        pytest.skip("app.py is not there yet")
+
+    assert imported_modules(app) <= {"ui", "errors", "settings"}
