@@ -86,6 +86,16 @@ def _sample_turn(
     return Turn(question, answer, language, target, frame.name)
 
 
+def sample_training_question(
+    rng: random.Random, language: str, target: str
+) -> tuple[Frame, Slots, str]:
+    """Return a question without instruction from the training side, with its frame and slots."""
+    while is_held_out_pair(frame := _sample_frame(rng), language, target):
+        pass
+    slots = _sample_slots(rng, frame, held_out=False)
+    return frame, slots, _question(rng, frame, slots, language, {})
+
+
 def _sample_frame(rng: random.Random) -> Frame:
     frames = load_world().frames
     if rng.random() < OTHER_TOPIC_FRACTION:

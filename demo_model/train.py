@@ -33,10 +33,10 @@ class Recipe:
     neurons_per_layer: int = 1024
     heads: int = 6
     context_tokens: int = 512
-    text_steps: int = 5000
+    text_steps: int = 4793
     text_rows: int = 16
     text_row_tokens: int = 192
-    dialogue_steps: int = 5500
+    dialogue_steps: int = 3600
     dialogue_rows: int = 6
     mixed_text_rows: int = 2
     dialogue_row_tokens: int = 384

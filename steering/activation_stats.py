@@ -44,14 +44,19 @@ class PhaseStats:
 
     def __add__(self, other: "PhaseStats") -> "PhaseStats":
         """Return the sums over both."""
-        if self.active_count.shape != other.active_count.shape:
+        ours, theirs = self._shapes(), other._shapes()
+        if ours != theirs:
             raise StatsError(
-                f"Cannot add statistics of '{tuple(self.active_count.shape)}' neurons to those of "
-                f"'{tuple(other.active_count.shape)}'. Expected the same model; record again."
+                f"Cannot add statistics of shapes '{ours}' to those of '{theirs}' (neurons, hidden "
+                "size, vocabulary). Expected the same model; record again."
             )
         return PhaseStats(
             *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
         )
+
+    def _shapes(self) -> list[tuple[int, ...]]:
+        sums = (self.active_count, self.residual_sum, self.token_id_count)
+        return [tuple(one.shape) for one in sums]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -79,9 +79,9 @@ def fit_prompt(
     dropped = 0
     while len(ids) > room and (oldest := _oldest_turn(kept)):
         dropped += len(oldest)
-        kept = [message for message in kept if not any(message is old for old in oldest)]
+        kept = [message for place, message in enumerate(kept) if place not in oldest]
         ids = encode_prompt(model.tokenizer, kept)
-    notes = [f"the {dropped} oldest messages were left out"] if dropped else []
+    notes = [f"the oldest messages ({dropped}) were left out"] if dropped else []
     if len(ids) > room:
         ids, cut_tokens = _cut_last_message(model.tokenizer, kept, room, len(ids))
         notes.append(f"the first {cut_tokens} tokens of the message were left out")
@@ -89,15 +89,15 @@ def fit_prompt(
     return FittedPrompt(ids, text if notes else "")
 
 
-def _oldest_turn(messages: Sequence[Message]) -> list[Message]:
-    """Return the oldest question with its answer; never the last message or a system message."""
-    turn: list[Message] = []
-    for message in messages[:-1]:
+def _oldest_turn(messages: Sequence[Message]) -> list[int]:
+    """Return where the oldest question and its answer stand, never the last or a system message."""
+    turn: list[int] = []
+    for place, message in enumerate(messages[:-1]):
         if message.role == "system":
             continue
         if turn and message.role == "user":
             break
-        turn.append(message)
+        turn.append(place)
     return turn
 
 

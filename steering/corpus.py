@@ -15,6 +15,7 @@ from steering.errors import CorpusError
 from steering.languages import Language
 
 _READ_BYTES = 1 << 20
+_ENCODING = "utf-8-sig"  # UTF-8; some editors put a byte order mark first, which is not text
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def open_corpus(folder: Path, languages: Sequence[Language], *, suffix: str) -> 
 
 def iter_text(corpus: Corpus, language: Language) -> Iterator[str]:
     """Yield the non-empty lines of a language's text file, without surrounding space."""
-    with corpus.files[language].open(encoding="utf-8") as lines:
+    with corpus.files[language].open(encoding=_ENCODING) as lines:
         for line in lines:
             if text := line.strip():
                 yield text
@@ -88,7 +89,7 @@ def iter_dialogues(corpus: Corpus, language: Language) -> Iterator[Dialogue]:
         CorpusError: Naming the file and line that is not a dialogue.
     """
     path = corpus.files[language]
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding=_ENCODING) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 yield _parse_dialogue(line, f"{path}:{number}")
@@ -98,12 +99,12 @@ def _parse_dialogue(line: str, where: str) -> Dialogue:
     try:
         row = json.loads(line)
         prompt, answer = row["prompt"], row["answer"]
-    except (json.JSONDecodeError, KeyError, TypeError) as err:
+    except (ValueError, KeyError, TypeError, RecursionError) as err:
         raise CorpusError(
             f"'{where}' is not a dialogue ({err!r}). Expected a JSON object with `prompt` and "
             "`answer`; repair or remove the line."
         ) from err
-    if not (isinstance(prompt, str) and isinstance(answer, str) and prompt and answer):
+    if not (_is_text(prompt) and _is_text(answer)):
         raise CorpusError(
             f"'{where}' has an empty or non-text `prompt` or `answer`. Expected two texts; "
             "repair or remove the line."
@@ -111,16 +112,28 @@ def _parse_dialogue(line: str, where: str) -> Dialogue:
     return Dialogue(prompt, answer)
 
 
+def _is_text(value: object) -> bool:
+    """Say whether a value is text that is not blank and that UTF-8 can hold."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, as in "\ud83d"
+        return False
+    return True
+
+
 def _file_problem(path: Path) -> str | None:
     if not path.is_file():
         return f"'{path.name}' is missing"
-    has_text = False
+    number, has_text = 0, False
     try:
-        with path.open(encoding="utf-8") as file:
-            while block := file.read(_READ_BYTES):
-                has_text = has_text or bool(block.strip())
+        with path.open("rb") as file:
+            for line in file:
+                number += 1
+                has_text = bool(line.decode(_ENCODING).strip()) or has_text
     except UnicodeDecodeError as err:
-        return f"'{path.name}' is not UTF-8 ({err.reason} near byte {err.start})"
+        return f"'{path.name}' is not UTF-8 in line {number} ({err.reason})"
     except OSError as err:
         return f"'{path.name}' cannot be opened ({err.strerror})"
     return None if has_text else f"'{path.name}' is empty"

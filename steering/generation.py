@@ -6,6 +6,7 @@ between requests. Knows conversations and plans, not how a plan is made or what 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -97,13 +98,37 @@ def generate(
         GenerationError: If a prompt is empty, or the model runs out of memory.
     """
     chosen = sampling or Sampling()
+    conversations = [[Message("user", prompt)] for prompt in prompts]
+    return list(_reply_to(model, conversations, chosen).texts)
+
+
+def generate_conversations(
+    model: LoadedModel,
+    conversations: Sequence[Sequence[Message]],
+    *,
+    plans: Sequence[SteeringPlan],
+    sampling: Sampling | None = None,
+) -> list[str]:
+    """Answer conversations in one batch, each row with its own plan.
+
+    Raises:
+        GenerationError: As `generate`.
+        PlanError: If a plan does not fit the model.
+    """
+    with steered(model.model, plans):
+        return list(_reply_to(model, conversations, sampling or Sampling()).texts)
+
+
+def _reply_to(
+    model: LoadedModel, conversations: Sequence[Sequence[Message]], sampling: Sampling
+) -> ReplyUpdate:
     fitted = [
-        fit_prompt(model, [Message("user", prompt)], answer_tokens=chosen.max_new_tokens)
-        for prompt in prompts
+        fit_prompt(model, conversation, answer_tokens=sampling.max_new_tokens)
+        for conversation in conversations
     ]
     rows = _Rows(model, fitted)
-    _run(model, fitted, chosen, streamer=rows, stop=threading.Event())
-    return list(rows.update(is_final=True).texts)
+    _run(model, fitted, sampling, streamer=rows, stop=threading.Event())
+    return rows.update(is_final=True)
 
 
 class Engine:
@@ -118,6 +143,8 @@ class Engine:
         self._load = load
         self._jobs: queue.Queue[_Job | None] = queue.Queue(max_waiting)
         self._loaded = threading.Event()
+        self._is_closed = False
+        self._door = threading.Lock()  # so that no job comes after the one that ends the thread
         self._outcome: LoadedModel | BaseException
         self._thread = threading.Thread(target=self._serve, name="langsteer-engine", daemon=True)
         self._thread.start()
@@ -139,23 +166,33 @@ class Engine:
             raise self._outcome
         return self._outcome
 
-    def stream(self, request: GenerationRequest) -> Iterator[ReplyUpdate]:
+    def stream(
+        self, request: GenerationRequest, *, heartbeat_s: float | None = None
+    ) -> Iterator[ReplyUpdate]:
         """Yield updates until every row is finished; closing the iterator stops the model.
 
         The last update has a finish reason for every row. The model stops within one token.
+
+        Args:
+            request: What to answer.
+            heartbeat_s: Yield after this time also when nothing changed, as an iterator can be
+                closed only where it yields; never when omitted.
 
         Raises:
             GenerationError: If the queue is full, a message is empty, or memory runs out.
             SteeringError: What loading the model raised.
         """
         job = _Job(request)
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            raise GenerationError(
-                f"'{self._jobs.maxsize}' people are waiting already. Try again in a moment."
-            ) from None
-        yield from job.updates()
+        with self._door:
+            if self._is_closed:
+                raise GenerationError("This engine is closed. Start another one.")
+            try:
+                self._jobs.put_nowait(job)
+            except queue.Full:
+                raise GenerationError(
+                    f"'{self._jobs.maxsize}' people are waiting already. Try again in a moment."
+                ) from None
+        yield from job.updates(heartbeat_s)
 
     def reply(self, request: GenerationRequest) -> ReplyUpdate:
         """Return the finished replies of a request."""
@@ -165,7 +202,10 @@ class Engine:
 
     def close(self, *, timeout_s: float = 10.0) -> None:
         """Let the running and the waiting requests finish, then end the thread."""
-        self._jobs.put(None)
+        with self._door:
+            self._is_closed = True
+        with contextlib.suppress(queue.Full):
+            self._jobs.put(None, timeout=timeout_s)
         self._thread.join(timeout_s)
 
     def _serve(self) -> None:
@@ -258,18 +298,22 @@ class _Job:
         self._error = error
         self._finish()
 
-    def updates(self) -> Iterator[ReplyUpdate]:
+    def updates(self, heartbeat_s: float | None) -> Iterator[ReplyUpdate]:
         """Yield updates as tokens come, in the caller's thread."""
         seen_tokens = -1
+        rows = len(self._request.conversations)
         try:
             while True:
                 with self._news:
-                    self._news.wait_for(partial(self._has_news, seen_tokens))
+                    self._news.wait_for(partial(self._has_news, seen_tokens), heartbeat_s)
                     is_over = self._is_over
                 if self._error is not None:
                     raise self._error
-                if self._rows is None:
+                if self._rows is None and is_over:
                     return
+                if self._rows is None:
+                    yield ReplyUpdate(("",) * rows, (None,) * rows, ("",) * rows, 0)
+                    continue
                 update = self._rows.update(is_final=is_over, is_stopped=self._stop.is_set())
                 seen_tokens = update.new_tokens
                 yield update
@@ -324,6 +368,8 @@ def _run(
     stop: threading.Event,
 ) -> None:
     """Generate one left-padded batch into the streamer."""
+    if not prompts:
+        raise GenerationError("Cannot answer '0' conversations. Expected at least one.")
     pad = model.tokenizer.pad_token_id or 0
     width = max(len(prompt.token_ids) for prompt in prompts)
     ids = torch.tensor([[pad] * (width - len(p.token_ids)) + p.token_ids for p in prompts])

@@ -14,6 +14,10 @@ from torch import Tensor
 from steering.activation_stats import ActivationStats, StatsPhase
 from steering.errors import StatsError
 
+# Entropies that agree this far are ties. Adding in another order moves the last bits (1e-16), and
+# which neuron is chosen must not depend on the order of languages, nor on the machine.
+_TIE_DECIMALS = 12
+
 
 @dataclass(frozen=True, slots=True)
 class LapeParameters:
@@ -107,7 +111,8 @@ def lape(
     score_LN = lape_score(probs_LNK)
     is_too_quiet = (probs_LNK <= quantile_of_all(probs_LNK, parameters.prob_quantile)).all(dim=-1)
     score_LN = score_LN.masked_fill(is_too_quiet, torch.inf)
-    flat = _lowest(score_LN.flatten(), round(score_LN.numel() * parameters.select_fraction))
+    count = round(score_LN.numel() * parameters.select_fraction)
+    flat = _lowest(score_LN.flatten().round(decimals=_TIE_DECIMALS), count)
     layer, index = flat // score_LN.shape[1], flat % score_LN.shape[1]
     probs_KU = probs_LNK[layer, index].T
     is_member = probs_KU > quantile_of_all(probs_LNK, parameters.membership_quantile)

@@ -6,10 +6,10 @@ Dimension key: see `activation_stats.py`. Every language axis follows `NeuronSet
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 from torch import Tensor
 
 from steering.activation_stats import StatsPhase
@@ -17,6 +17,9 @@ from steering.errors import NeuronSetMismatchError, StatsError, UnknownLanguageE
 from steering.languages import LANGUAGES, Language, parse_language
 
 StrengthLevel = Literal["gentle", "normal", "strong"]
+
+# Bounded, because a number in a file may be of any length and tensors hold 64 bits.
+Dimension: TypeAlias = Annotated[int, Field(gt=0, lt=2**31)]
 
 
 class NeuronSetMetadata(BaseModel):
@@ -27,9 +30,9 @@ class NeuronSetMetadata(BaseModel):
     model_id: str
     model_revision: str
     architecture: str
-    layers: PositiveInt
-    neurons_per_layer: PositiveInt
-    hidden_size: PositiveInt
+    layers: Dimension
+    neurons_per_layer: Dimension
+    hidden_size: Dimension
     tokenizer_sha256: str
     languages: tuple[str, ...] = Field(min_length=2)
     method: Literal["lape"] = "lape"
@@ -45,6 +48,18 @@ class NeuronSetMetadata(BaseModel):
     evaluation: str = ""  # one sentence with the measured result
     created: str = ""  # ISO date; empty by default, so that the same command gives the same bytes
     licence: str = ""
+
+    @model_validator(mode="after")
+    def _check_languages(self) -> "NeuronSetMetadata":
+        """Refuse languages that are unknown or stand twice, and counts of other languages."""
+        if unknown := [code for code in self.languages if code not in LANGUAGES]:
+            raise ValueError(f"language '{unknown[0]}' is not in the table of languages")
+        if len(set(self.languages)) < len(self.languages):
+            raise ValueError("a language stands twice")
+        for phase, counts in self.token_counts.items():
+            if counts.keys() != set(self.languages):
+                raise ValueError(f"the token counts of '{phase}' are not those of the languages")
+        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,12 +27,13 @@ _FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob")
 _MEANS = ("gate_mean", "value_mean", "residual_mean")
 
 
-def save_neuron_set(neurons: NeuronSet, path: Path) -> None:
+def save_neuron_set(neurons: NeuronSet, path: str | Path) -> None:
     """Write a set; the file appears whole or not at all.
 
     Raises:
         NeuronSetFormatError: If the file cannot be written.
     """
+    path = Path(path)
     tensors = {name: getattr(neurons, name).contiguous() for name in _FIXED}
     for name, means in zip(_MEANS, _means_of(neurons), strict=True):
         tensors |= {f"{name}.{phase}": tensor.contiguous() for phase, tensor in means.items()}
@@ -103,7 +104,7 @@ def _parse_header(metadata: Mapping[str, str] | None, path: Path) -> NeuronSetMe
     try:
         header = json.loads((metadata or {})["langsteer"])
         name, version, body = header["format"], header["version"], header["set"]
-    except (KeyError, TypeError, json.JSONDecodeError) as err:
+    except (KeyError, TypeError, ValueError, RecursionError) as err:
         raise NeuronSetFormatError(
             f"'{path}' is a safetensors file, but not a neuron set. Expected one made by "
             "`python -m steering build-set`; check the path."
@@ -179,4 +180,6 @@ def _value_problems(tensors: Mapping[str, Tensor], metadata: NeuronSetMetadata) 
     for name, tensor in sorted(tensors.items()):
         if tensor.is_floating_point() and not tensor.isfinite().all():
             problems.append(f"'{name}' has values that are not finite")
+    if ((tensors["activation_prob"] < 0) | (tensors["activation_prob"] > 1)).any():
+        problems.append("'activation_prob' has values outside 0..1")
     return problems

@@ -209,7 +209,9 @@ def _dialogue_chunks(
     tokenizer, limit = model.tokenizer, context_tokens(model)
     rows = iter_dialogues(corpus, language)
     while dialogues := list(islice(rows, options.batch_rows)):
-        prompts = [encode_prompt(tokenizer, [Message("user", row.prompt)]) for row in dialogues]
+        prompts = [  # the end of one that fills the context, because the onset is there
+            encode_prompt(tokenizer, [Message("user", row.prompt)])[-limit:] for row in dialogues
+        ]
         answers = [
             list(tokenizer(row.answer, add_special_tokens=False)["input_ids"])[
                 : limit - len(prompt)

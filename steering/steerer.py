@@ -177,25 +177,37 @@ def _compile(plans: Sequence[SteeringPlan], model: PreTrainedModel) -> dict[Plac
     widths: dict[Site, int] = {"gate": neurons, "value": neurons, "residual": hidden}
     table = {}
     for place in dict.fromkeys(place for plan in plans for place in plan.edits):
-        site, _, layer = place
         edits = [plan.edits.get(place) for plan in plans]
         units = torch.unique(torch.cat([edit.units for edit in edits if edit is not None]))
-        if layer >= len(sites.layers) or (len(units) and int(units[-1]) >= widths[site]):
-            raise PlanError(
-                f"A steering plan edits layer '{layer}', unit '{int(units[-1])}' at the {site} "
-                f"site. Expected layers below {len(sites.layers)} and units below {widths[site]}; "
-                "use a plan made from this model's neuron set."
-            )
+        _check_place(place, units, layers=len(sites.layers), widths=widths)
         scale, shift = torch.ones(len(plans), 1, len(units)), torch.zeros(len(plans), 1, len(units))
         for row, edit in enumerate(edits):
             if edit is not None:
                 at = torch.searchsorted(units, edit.units)
                 scale[row, 0, at], shift[row, 0, at] = edit.scale, edit.shift
-        device, dtype = _layer_device(sites.layers[layer], model), model.dtype
+        device, dtype = _layer_device(sites.layers[place[2]], model), model.dtype
         table[place] = _BatchEdit(
             units.to(device), scale.to(device, dtype), shift.to(device, dtype)
         )
     return table
+
+
+def _check_place(place: Place, units: Tensor, *, layers: int, widths: Mapping[Site, int]) -> None:
+    """Refuse an edit of what the model does not have; *units* are ascending."""
+    site, phase, layer = place
+    if site not in widths or phase not in PHASES:
+        raise PlanError(
+            f"A steering plan edits site '{site}' in phase '{phase}'. Expected one of "
+            f"{', '.join(widths)} in one of {', '.join(PHASES)}; use one of these."
+        )
+    outside = [unit for unit in units.tolist() if not 0 <= unit < widths[site]]
+    if outside or not 0 <= layer < layers:
+        unit = f", unit '{outside[0]}'" if outside else ""
+        raise PlanError(
+            f"A steering plan edits layer '{layer}'{unit} at the {site} site. Expected layers "
+            f"0..{layers - 1} and units 0..{widths[site] - 1}; use a plan made from this model's "
+            "neuron set."
+        )
 
 
 def _layer_device(layer: torch.nn.Module, model: PreTrainedModel) -> torch.device:

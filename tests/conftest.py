@@ -26,7 +26,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from steering.architectures import ARCHITECTURES
+from steering.activation_stats import ActivationStats
+from steering.architectures import ARCHITECTURES, neurons_per_layer
+from steering.loading import LoadedModel, ModelIdentity, hash_tokenizer
+from steering.neuron_set import NeuronSet
+from tests.toy import make_toy_set, make_toy_stats
 
 torch.set_num_threads(1)
 
@@ -190,16 +194,64 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture
-def tiny_model_dir(tmp_path: Path) -> Callable[..., Path]:
+def load_tiny(byte_tokenizer: PreTrainedTokenizerFast) -> Callable[..., LoadedModel]:
+    """Return a tiny model as `load_model` would: `load_tiny(family, **changes of config)`.
+
+    The weights are shared by all tests, so leave them alone.
+    """
+
+    def load(family: str, **changes: int) -> LoadedModel:
+        model = _make_model(family, **changes)
+        text = model.config.get_text_config()
+        identity = ModelIdentity(
+            model_id=f"tiny-{family}",
+            revision="local",
+            architecture=family,
+            layers=text.num_hidden_layers,
+            neurons_per_layer=neurons_per_layer(model.config),
+            hidden_size=text.hidden_size,
+            tokenizer_sha256=hash_tokenizer(byte_tokenizer),
+        )
+        return LoadedModel(model, byte_tokenizer, ARCHITECTURES[family], identity)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def toy_stats() -> ActivationStats:
+    """Statistics of five languages; see `toy.py`."""
+    return make_toy_stats()
+
+
+@pytest.fixture(scope="session")
+def toy_set() -> NeuronSet:
+    """The neuron set of `toy_stats`."""
+    return make_toy_set()
+
+
+@pytest.fixture(scope="session")
+def save_tiny_model() -> Callable[..., Path]:
+    """Save a tiny model and the tokenizer: `save_tiny_model(folder, family, **changes of config)`.
+
+    For fixtures that live longer than a test; a test takes `tiny_model_dir`.
+    """
+
+    def save(folder: Path, family: str, **changes: int) -> Path:
+        _make_model(family, **changes).save_pretrained(folder)
+        _make_tokenizer().save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture
+def tiny_model_dir(tmp_path: Path, save_tiny_model: Callable[..., Path]) -> Callable[..., Path]:
     """Save a tiny model and the tokenizer: `tiny_model_dir(family, **changes of config)`.
 
     The test may damage the folder.
     """
 
     def save(family: str, **changes: int) -> Path:
-        folder = tmp_path / f"tiny-{family}"
-        _make_model(family, **changes).save_pretrained(folder)
-        _make_tokenizer().save_pretrained(folder)
-        return folder
+        return save_tiny_model(tmp_path / f"tiny-{family}", family, **changes)
 
     return save

@@ -18,7 +18,7 @@ DATA = ["activation_stats", "neuron_set", "steering_plan", "architectures"]
 METHODS = ["lape", "neuron_plans", "baselines", "residual", "sharing", "token_bias"]
 EDGES = ["neuron_set_file", "imports", "corpus", "hooks", "loading"]
 WORK = ["conversation", "recording", "steerer", "detection", "identification", "countable_text"]
-USE = ["generation", "guard", "calibration", "evaluation", "export"]
+USE = ["building", "generation", "guard", "calibration", "evaluation", "export"]
 SURFACES = ["cli", "api", "ui"]
 BELOW_SURFACES = [*WORDS, *DATA, *METHODS, *EDGES, *WORK, *USE, "bundled", "settings"]
 
@@ -48,10 +48,11 @@ ALLOWED: dict[str, list[str]] = {
     "generation": [*WORDS, *DATA, "token_bias", "loading", "conversation", "steerer"],
     "guard": ["generation", "detection", "languages", "errors"],
     "calibration": [*WORDS, *DATA, *METHODS, *EDGES, *WORK, "generation", "guard", "evaluation"],
+    "building": [*WORDS, *DATA, *METHODS, "loading"],
     "evaluation": [*WORDS, *DATA, *METHODS, *EDGES, *WORK, "generation", "guard", "calibration"],
     "export": ["steering_plan", "architectures", "loading", "errors"],
-    "settings": ["errors"],
-    "bundled": [*WORDS, *DATA, *EDGES],
+    "settings": ["errors", "bundled", "loading"],
+    "bundled": ["loading"],
     **{surface: BELOW_SURFACES for surface in SURFACES},
 }
 

@@ -44,7 +44,9 @@ class Parse:
     def answers(self, question: "Parse") -> bool:
         """Say whether this reply is a right answer to the question, whatever the languages."""
         world = load_world()
-        expected = world.complete(world.frames[question.frame], question.slots)
+        frame = world.frames[question.frame]
+        asked = {slot: question.slots[slot] for slot in frame.ask}
+        expected = world.complete(frame, asked)
         return (
             self.side == "reply"
             and self.frame == question.frame

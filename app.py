@@ -1,0 +1,28 @@
+"""The page, on a laptop and on a Space: `python app.py`."""
+
+import os
+import sys
+
+from steering.errors import SteeringError
+from steering.settings import read_settings
+
+# Read by libraries when they are imported: nothing is reported to anybody.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def main() -> int:
+    """Read the settings and serve the page until it is interrupted."""
+    try:
+        settings = read_settings()
+        from steering.ui.launching import serve
+
+        serve(settings)
+    except SteeringError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

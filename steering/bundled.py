@@ -1,0 +1,26 @@
+"""What comes with the program beside the bundled model: neuron sets, and what one can ask it.
+
+Where the model's weights lie is `loading.BUNDLED_FOLDER`. Knows no surface.
+"""
+
+from pathlib import Path
+
+_NEURON_SETS = Path(__file__).resolve().parent.parent / "neuron_sets"
+BUNDLED_NEURON_SET = _NEURON_SETS / "bundled.safetensors"  # what the page steers with
+BUNDLED_PAPER_SET = _NEURON_SETS / "bundled-paper.safetensors"  # LAPE on plain text, as published
+
+# In words, what the dialogues of demo_model/grammar are about.
+BUNDLED_TOPICS = (
+    "animals", "colours", "food", "weather", "capitals", "places", "time", "travel", "hobbies",
+    "small sums", "stories",
+)  # fmt: skip
+
+# Questions of demo_model/grammar, word for word.
+BUNDLED_QUESTIONS = (
+    "Where is the cat?",
+    "¿Qué come el perro?",
+    "日本の首都はどこですか？",
+    "香蕉是什么颜色的？",
+    "Raconte-moi une histoire sur un éléphant.",
+    "What can you do?",
+)

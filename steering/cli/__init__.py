@@ -1,0 +1,1 @@
+"""The command line: one module per command, thin; `main.py` puts them together."""

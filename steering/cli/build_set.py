@@ -1,0 +1,162 @@
+"""`build-set`: the one-time detection script, from text and dialogues to a neuron-set file."""
+
+import argparse
+import hashlib
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from steering.activation_stats import StatsPhase
+from steering.building import SetOrigin, build_neuron_set
+from steering.cli.arguments import add_model_arguments, load_chosen_model, parse_languages
+from steering.corpus import Corpus, iter_dialogues, iter_text, open_corpus
+from steering.errors import SettingsError
+from steering.languages import Language
+from steering.lape import LapeParameters
+from steering.neuron_set import StrengthLevel
+from steering.neuron_set_file import save_neuron_set
+from steering.recording import RecordingOptions, record
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from steering.loading import LoadedModel
+
+_SAMPLE_LINES = 200  # for estimating how many tokens a file holds
+
+
+def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser("build-set", help="find a model's language-specific neurons")
+    add_model_arguments(parser)
+    parser.add_argument("--text", type=Path, help="folder with one UTF-8 <code>.txt per language")
+    parser.add_argument(
+        "--dialogues", type=Path, help="folder with one <code>.jsonl per answer language"
+    )
+    parser.add_argument("--languages", required=True, help="codes, such as en,zh,fr")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument(
+        "--select-on",
+        choices=["text", "onset", "body"],
+        help="whose counts LAPE uses (default: text, or onset without --text)",
+    )
+    defaults = LapeParameters()
+    for name in ("select_fraction", "prob_quantile", "membership_quantile"):
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=float, default=getattr(defaults, name))
+    parser.add_argument("--batch-size", type=int, default=8, help="rows per forward pass")
+    parser.add_argument("--tokens", type=int, help="most text tokens per language (default: all)")
+    parser.add_argument("--steering-method", default="", help="best method, when measured")
+    parser.add_argument("--strengths", default="", help="gentle,normal,strong, when measured")
+    parser.add_argument("--evaluation", default="", help="one sentence for the metadata")
+    parser.add_argument("--licence", default="", help="licence note for the metadata")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build the set and write it."""
+    if options.text is None and options.dialogues is None:
+        raise SettingsError(
+            "No corpus was given. Expected `--text DIR`, `--dialogues DIR` or both."
+        )
+    if options.batch_size < 1 or (options.tokens is not None and options.tokens < 1):
+        raise SettingsError(
+            f"`--batch-size` is '{options.batch_size}' and `--tokens` is '{options.tokens}'. "
+            "Expected whole numbers from 1 up."
+        )
+    languages = parse_languages(options.languages)
+    parameters = LapeParameters(
+        options.prob_quantile, options.select_fraction, options.membership_quantile
+    )
+    strengths = _strengths(options.strengths)
+    text = options.text and open_corpus(options.text, languages, suffix=".txt")
+    dialogues = options.dialogues and open_corpus(options.dialogues, languages, suffix=".jsonl")
+    _check_writable(options.out)
+    model = load_chosen_model(options)
+    with tqdm(total=_estimate_tokens(model, text, dialogues, options.tokens), unit="tokens",
+              unit_scale=True, dynamic_ncols=True) as bar:  # fmt: skip
+
+        def show(language: Language, phase: StatsPhase, tokens: int) -> None:
+            bar.set_description(f"{language} {phase}", refresh=False)
+            bar.update(tokens)
+
+        stats = record(
+            model,
+            languages,
+            text=text,
+            dialogues=dialogues,
+            options=RecordingOptions(options.batch_size, options.tokens),
+            progress=show,
+        )
+    phase: StatsPhase = options.select_on or ("text" if text else "onset")
+    neurons = build_neuron_set(
+        model.identity,
+        stats,
+        phase=phase,
+        parameters=parameters,
+        origin=SetOrigin(
+            corpus_name=" + ".join(corpus.name for corpus in (text, dialogues) if corpus),
+            corpus_sha256=_joint_hash(text, dialogues),
+            steering_method=options.steering_method,
+            strengths=strengths,
+            evaluation=options.evaluation,
+            licence=options.licence,
+        ),
+    )
+    save_neuron_set(neurons, options.out)
+    counts = ", ".join(f"{lang} {len(neurons.neurons_of(lang))}" for lang in languages)
+    print(f"Wrote '{options.out}': {len(neurons.layer)} neurons selected on {phase} ({counts}).")
+    return 0
+
+
+def _strengths(text: str) -> tuple[tuple[StrengthLevel, float], ...]:
+    if not text:
+        return ()
+    try:
+        gentle, normal, strong = (float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(
+            f"`--strengths` is '{text}'. Expected three numbers, such as 2,4,6."
+        ) from None
+    return (("gentle", gentle), ("normal", normal), ("strong", strong))
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse a target before hours of work, not after."""
+    folder = out.resolve().parent
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise SettingsError(
+            f"Cannot write '{out}'. Expected a file name in a folder that exists and can be "
+            "written to; choose another `--out`."
+        )
+
+
+def _joint_hash(*corpora: Corpus | None) -> str:
+    hashes = [corpus.sha256 for corpus in corpora if corpus]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _estimate_tokens(
+    model: "LoadedModel", text: Corpus | None, dialogues: Corpus | None, limit: int | None
+) -> int:
+    """Estimate how many positions will be counted, from the beginning of every file."""
+    total = 0.0
+    for corpus, lines_of in ((text, iter_text), (dialogues, _answers)):
+        if corpus is None:
+            continue
+        for language, path in corpus.files.items():
+            lines = list(islice(lines_of(corpus, language), _SAMPLE_LINES))
+            tokens = sum(map(len, model.tokenizer(lines, add_special_tokens=False)["input_ids"]))
+            sample_bytes = max(1, sum(len(line.encode()) for line in lines))
+            share = 1.0 if corpus is text else 0.5  # a dialogue file holds the prompts as well
+            estimate = tokens / sample_bytes * path.stat().st_size * share
+            total += min(estimate, limit) if limit is not None and corpus is text else estimate
+    return int(total)
+
+
+def _answers(corpus: Corpus, language: Language) -> Iterator[str]:
+    return (dialogue.answer for dialogue in iter_dialogues(corpus, language))

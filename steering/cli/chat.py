@@ -1,0 +1,55 @@
+"""`chat`: a conversation in the terminal, answered in the chosen language."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steering.bundled import BUNDLED_NEURON_SET
+from steering.cli.arguments import add_model_arguments, load_chosen_model
+from steering.conversation import Message
+from steering.generation import Engine, GenerationRequest
+from steering.languages import parse_language
+from steering.neuron_plans import SteeringRequest, make_plan
+from steering.neuron_set_file import load_neuron_set
+from steering.steerer import check_set_fits_model
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+
+def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser("chat", help="chat in the terminal")
+    add_model_arguments(parser)
+    parser.add_argument("--neuron-set", type=Path, default=BUNDLED_NEURON_SET)
+    parser.add_argument("--language", required=True, help="of the answers, such as fr")
+    parser.add_argument("--strength", choices=["gentle", "normal", "strong"], default="normal")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer line after line until the input ends."""
+    neurons = load_neuron_set(options.neuron_set)
+    target = parse_language(options.language, known=neurons.languages)
+    plan = make_plan(neurons, SteeringRequest(target, strength=options.strength))
+    model = load_chosen_model(options)
+    check_set_fits_model(neurons, model)
+    engine = Engine(lambda: model)
+    history: list[Message] = []
+    print(f"Answers come in {target.english_name}. An empty line ends the chat.", file=sys.stderr)
+    while text := _read_line():
+        history.append(Message("user", text))
+        reply = engine.reply(GenerationRequest((tuple(history),), (plan,)))
+        if reply.notes[0]:
+            print(f"note: {reply.notes[0]}", file=sys.stderr)
+        history.append(Message("assistant", reply.texts[0]))
+        print(reply.texts[0], flush=True)
+    engine.close()
+    return 0
+
+
+def _read_line() -> str:
+    if sys.stdin.isatty():
+        print("> ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()

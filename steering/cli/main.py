@@ -1,0 +1,44 @@
+"""The command line's parser and its error handling: `python -m steering COMMAND`.
+
+A SteeringError becomes one line on stderr and exit code 1; wrong usage exits with 2. `check`
+follows grep instead: 0 on target, 1 not on target, 2 trouble. What commands do is in their modules.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from steering.cli import build_set, chat, check, evaluate, inspect_set
+from steering.errors import SteeringError
+
+_COMMANDS = (build_set, inspect_set, check, evaluate, chat)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser with every command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m steering",
+        description="Force the language of a model's answers, and measure whether it works.",
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    options = make_parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except SteeringError as err:
+        if options.debug:
+            raise
+        print(f"error: {err}", file=sys.stderr)
+        return int(getattr(options, "error_code", 1))
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1

@@ -1,0 +1,196 @@
+"""Language forcing: how often the answer comes in the chosen language, and still answers.
+
+Runs the same prompts under several conditions (steering methods and controls). Two numbers each:
+language forcing success (LFS), the share of replies that the detector finds in the chosen
+language; and content, the share of replies that are in it and answer the question, where somebody
+can tell (the grammar of the bundled model can). Knows neither files nor the grammar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from steering.conversation import Message
+from steering.detection import identify_reply
+from steering.evaluation.proportions import Proportion, harmonic_mean
+from steering.generation import Sampling, generate_conversations
+from steering.languages import Language
+from steering.steering_plan import SteeringPlan
+
+if TYPE_CHECKING:
+    from steering.loading import LoadedModel
+
+# A reply -> whether it answers the question in the target language.
+AnswerCheck: TypeAlias = Callable[[str], bool]
+# A prompt -> the plan for its row.
+PlanMaker: TypeAlias = Callable[["ForcingPrompt"], SteeringPlan]
+
+
+@dataclass(frozen=True, slots=True)
+class ForcingPrompt:
+    """A prompt, the language its answer should have, and how to tell that it is right.
+
+    Args:
+        text: The prompt without any instruction.
+        instructed_text: The same with a plain "Answer in X.", for that control.
+        language: Of the prompt.
+        target: Of the answer.
+        is_right: None where nobody can tell.
+    """
+
+    text: str
+    instructed_text: str
+    language: Language
+    target: Language
+    is_right: AnswerCheck | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One way of asking for the language: a plan per prompt, and whether the prompt says it."""
+
+    name: str
+    make_plan: PlanMaker
+    is_instructed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ForcingOutcome:
+    """What one prompt gave under one condition."""
+
+    prompt: ForcingPrompt
+    reply: str
+    language: Language | None
+    is_forced: bool
+    is_right: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForcingResult:
+    """All outcomes under one condition.
+
+    `lfs` is language forcing success, `content` the share of all replies that are in the chosen
+    language and answer the question.
+    """
+
+    condition: str
+    outcomes: tuple[ForcingOutcome, ...] = field(repr=False)
+
+    @property
+    def lfs(self) -> Proportion:
+        """Return how many replies are in the chosen language."""
+        return Proportion(sum(o.is_forced for o in self.outcomes), len(self.outcomes))
+
+    @property
+    def content(self) -> Proportion | None:
+        """Return how many replies are in it and right, or None where nobody can tell."""
+        if any(o.is_right is None for o in self.outcomes):
+            return None
+        right = sum(bool(o.is_right) and o.is_forced for o in self.outcomes)
+        return Proportion(right, len(self.outcomes))
+
+    def of_target(self, target: Language) -> ForcingResult:
+        """Return the outcomes whose chosen language is *target*."""
+        chosen = tuple(o for o in self.outcomes if o.prompt.target == target)
+        return ForcingResult(self.condition, chosen)
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain numbers, as `evaluate forcing --json` writes them."""
+        content = None if self.content is None else self.content.rate
+        targets = sorted({o.prompt.target for o in self.outcomes})
+        return {
+            "lfs": self.lfs.rate,
+            "lfs_interval": list(self.lfs.interval()),
+            "content": content,
+            "content_interval": self.content and list(self.content.interval()),
+            "content_of_forced": (
+                None if self.content is None or not self.lfs.successes
+                else self.content.successes / self.lfs.successes
+            ),
+            "harmonic": None if content is None else harmonic_mean(self.lfs.rate, content),
+            "n": len(self.outcomes),
+            "by_language": {str(t): self.of_target(t)._short_json() for t in targets},
+        }  # fmt: skip
+
+    def _short_json(self) -> dict[str, object]:
+        content = None if self.content is None else self.content.rate
+        return {"lfs": self.lfs.rate, "content": content, "n": len(self.outcomes)}
+
+
+def run_forcing(
+    model: LoadedModel,
+    prompts: Sequence[ForcingPrompt],
+    condition: Condition,
+    *,
+    languages: Sequence[Language],
+    sampling: Sampling | None = None,
+    batch_rows: int = 16,
+    progress: Callable[[int], None] | None = None,
+) -> ForcingResult:
+    """Answer every prompt under one condition, each row with its own plan, and judge the replies.
+
+    Args:
+        model: From `load_model`; left as it was.
+        prompts: What to ask.
+        condition: How the language is asked for.
+        languages: Those the detector chooses from.
+        sampling: Greedy, 120 tokens, when omitted.
+        batch_rows: Prompts per batch; changes speed alone when greedy.
+        progress: Called with the number of prompts answered since the last call.
+    """
+    outcomes: list[ForcingOutcome] = []
+    for batch in _batches(sorted(prompts, key=lambda prompt: len(prompt.text)), batch_rows):
+        texts = [p.instructed_text if condition.is_instructed else p.text for p in batch]
+        replies = generate_conversations(
+            model,
+            [(Message("user", text),) for text in texts],
+            plans=[condition.make_plan(prompt) for prompt in batch],
+            sampling=sampling,
+        )
+        outcomes += [
+            judge_reply(prompt, reply, languages=languages)
+            for prompt, reply in zip(batch, replies, strict=True)
+        ]
+        if progress is not None:
+            progress(len(batch))
+    return ForcingResult(condition.name, tuple(outcomes))
+
+
+def judge_reply(
+    prompt: ForcingPrompt, reply: str, *, languages: Sequence[Language]
+) -> ForcingOutcome:
+    """Say in which language a reply is and whether it is right."""
+    found = identify_reply(reply, languages=languages).language
+    return ForcingOutcome(
+        prompt=prompt,
+        reply=reply,
+        language=found,
+        is_forced=found == prompt.target,
+        is_right=None if prompt.is_right is None else prompt.is_right(reply),
+    )
+
+
+def to_markdown(results: Mapping[str, ForcingResult]) -> str:
+    """Return the table of all conditions, percent with 95% Wilson intervals."""
+    lines = [
+        "| condition | n | in the chosen language | 95% interval | of these right | both |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, result in results.items():
+        low, high = result.lfs.interval()
+        content = result.content
+        right = "-" if content is None else f"{content.rate:.1%}"
+        forced = result.lfs.successes
+        of_these = "-" if content is None or not forced else f"{content.successes / forced:.1%}"
+        lines.append(
+            f"| {name} | {len(result.outcomes)} | {result.lfs.rate:.1%} | "
+            f"{low:.1%} to {high:.1%} | {of_these} | {right} |"
+        )
+    return "\n".join(lines)
+
+
+def _batches(prompts: Sequence[ForcingPrompt], rows: int) -> Iterator[Sequence[ForcingPrompt]]:
+    for start in range(0, len(prompts), rows):
+        yield prompts[start : start + rows]

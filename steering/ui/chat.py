@@ -1,0 +1,121 @@
+"""One turn of the chat: from a conversation and what was asked for to updates of the answer.
+
+The steering is an argument of every turn. Knows messages and plans, not components or layout.
+"""
+
+import difflib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, cast, get_args
+
+from steering.conversation import Message
+from steering.errors import PlanError
+from steering.generation import Engine, GenerationRequest, ReplyUpdate, Sampling
+from steering.languages import Language, parse_language
+from steering.neuron_plans import SteeringRequest, make_plan
+from steering.neuron_set import NeuronSet
+from steering.steering_plan import NO_STEERING, SteeringPlan
+from steering.ui.badges import badge_html, judge_answer
+
+Level = Literal["off", "gentle", "normal", "strong"]
+NO_LANGUAGE = "none"  # the code that stands for "no forced language"
+
+_UPDATE_S = 0.1  # more often than this a browser has no use for
+_RETRY_TEMPERATURE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asks for, for one answer.
+
+    Args:
+        language: The answer's; None forces none.
+        level: How strongly it is steered.
+        has_twin: Whether the answer without steering is wanted as well.
+        attempt: 0 is greedy; a higher one draws another answer to the same question.
+    """
+
+    language: Language | None
+    level: Level
+    has_twin: bool = False
+    attempt: int = 0
+
+    def next_attempt(self) -> "Wish":
+        """Return the wish for another answer to the same question."""
+        return replace(self, attempt=self.attempt + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What all turns share; nothing in it changes.
+
+    Args:
+        engine: Owns the model.
+        neurons: Which neurons to steer.
+        max_new_tokens: Longest answer.
+    """
+
+    engine: Engine
+    neurons: NeuronSet
+    max_new_tokens: int
+
+    def read_wish(self, language: str, level: str, *, has_twin: bool = False) -> Wish:
+        """Check what a person or a program asks for.
+
+        Raises:
+            UnknownLanguageError: If the neuron set does not hold the language.
+            PlanError: If there is no such level.
+        """
+        is_free = language.strip().lower() in ("", NO_LANGUAGE)
+        target = None if is_free else parse_language(language, known=self.neurons.languages)
+        return Wish(target, _read_level(level), has_twin)
+
+    def answer(self, conversation: Sequence[Message], wish: Wish) -> Iterator[ReplyUpdate]:
+        """Yield the answer so far, at most ten times a second; closing stops the model.
+
+        Row 0 is the steered answer, row 1 its twin where one is wanted.
+
+        Raises:
+            SteeringError: In words for the person.
+        """
+        plans = (self._plan(wish), NO_STEERING)[: 1 + wish.has_twin]
+        sampling = Sampling(
+            max_new_tokens=self.max_new_tokens,
+            temperature=_RETRY_TEMPERATURE if wish.attempt else 0.0,
+            top_p=0.95,
+            seed=wish.attempt,
+        )
+        request = GenerationRequest((tuple(conversation),) * len(plans), plans, sampling)
+        shown_s = 0.0
+        for update in self.engine.stream(request, heartbeat_s=_UPDATE_S):
+            is_over = None not in update.finish_reasons
+            if is_over or time.monotonic() - shown_s >= _UPDATE_S:
+                shown_s = time.monotonic()
+                yield update
+
+    def line_under(self, text: str, wish: Wish, notes: Sequence[str]) -> str:
+        """Return the line of HTML under a finished answer."""
+        badge = judge_answer(text, chosen=wish.language, languages=self.neurons.languages)
+        return badge_html(badge if text else None, notes)
+
+    def _plan(self, wish: Wish) -> SteeringPlan:
+        if wish.level == "off":
+            return NO_STEERING
+        return make_plan(self.neurons, SteeringRequest(wish.language, strength=wish.level))
+
+
+def notes_on(update: ReplyUpdate, row: int) -> tuple[str, ...]:
+    """Say what is to be known of a row beside its language."""
+    endings = {"stopped": "(stopped)", "length": "(cut off: as long as an answer may be)"}
+    reason = update.finish_reasons[row]
+    return tuple(filter(None, (endings.get(reason or ""), update.notes[row])))
+
+
+def _read_level(text: str) -> Level:
+    levels = get_args(Level)
+    if text.strip().lower() in levels:
+        return cast(Level, text.strip().lower())
+    nearest = difflib.get_close_matches(text.lower(), levels, n=1)
+    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    raise PlanError(f"Unknown steering '{text}'.{hint} Expected one of: {', '.join(levels)}.")

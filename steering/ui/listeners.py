@@ -1,0 +1,90 @@
+"""Connects the page: which listener runs when, and the endpoint `/chat` for programs."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+from gradio.events import api
+
+from steering.conversation import Message
+from steering.ui.chat import Chat
+from steering.ui.layout import Parts
+from steering.ui.turns import Turns, errors_in_words
+
+# Turns that may run or wait in the engine at once; later ones wait in gradio's queue. All share
+# one limit, and each holds a thread of gradio's while it waits (40 by default).
+_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 24}
+_QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# A check has no outputs: gradio lays an error over the outputs of what fails. Queued, as an error
+# outside of the queue is a failed request to the browser.
+_CHECK: dict[str, Any] = {
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "concurrency_limit": None,
+}
+
+
+def connect(page: gr.Blocks, parts: Parts, chat: Chat) -> None:
+    """Add all listeners and the endpoint; call it inside *page*."""
+    turns = Turns(parts, chat)
+    shown = [parts.chat, parts.twin]
+    asked = [*shown, parts.language, parts.level, parts.compare]
+    rest = [parts.send, parts.stop, parts.is_busy]
+    state = [*shown, *rest, parts.wish]
+    send = gr.on(
+        [parts.send.click, parts.box.submit],
+        turns.check_message,
+        [parts.box, parts.is_busy],
+        None,
+        **_CHECK,
+    ).success(turns.begin, [parts.box, *asked], [parts.box, *state], **_QUICK)
+    again = parts.retry.click(
+        turns.check_question, [parts.chat, parts.is_busy], None, **_CHECK
+    ).success(turns.begin_again, [*asked, parts.wish], state, **_QUICK)
+    example = parts.chat.example_select(turns.begin_example, asked, state, **_QUICK)
+    running = []
+    for start in (send, example, again):
+        turn = start.success(
+            turns.write,
+            [*shown, parts.wish],
+            shown,
+            show_progress="hidden",
+            api_visibility="private",
+            **_MODEL,
+        )
+        turn.success(turns.settle, None, rest, **_QUICK)
+        turn.failure(turns.settle, None, rest, **_QUICK)  # such as a full queue
+        running.append(turn)
+    parts.stop.click(turns.stop, [*shown, parts.wish], [*shown, *rest], cancels=running, **_QUICK)
+    parts.new_chat.click(turns.begin_anew, None, [parts.box, *state], cancels=running, **_QUICK)
+    _watch_choices(page, parts, turns)
+    api(make_endpoint(chat), api_name="chat", **_MODEL)
+
+
+def make_endpoint(chat: Chat) -> Callable[[str, str, str], Iterator[str]]:
+    """Return what `/chat` calls; its signature and docstring are the API's documentation."""
+
+    def answer(message: str, language: str = "none", steering: str = "normal") -> Iterator[str]:
+        """Answer a message in a chosen language; streams the answer so far.
+
+        Args:
+            message: The message, in any language.
+            language: Code of the answer's language, such as `fr`; `none` forces none.
+            steering: off, gentle, normal or strong.
+        """
+        with errors_in_words(is_page=False):
+            wish = chat.read_wish(language, steering)
+            for update in chat.answer([Message("user", message)], wish):
+                yield update.texts[0]
+
+    return answer
+
+
+def _watch_choices(page: gr.Blocks, parts: Parts, turns: Turns) -> None:
+    """Show the twin's column when it is wanted, and Send when the model is there."""
+    parts.compare.change(
+        lambda is_wanted: gr.Column(visible=is_wanted), parts.compare, parts.twin_column, **_QUICK
+    )
+    news = [parts.status, parts.send, parts.timer]
+    page.load(turns.look_at_model, None, news, **_QUICK)
+    parts.timer.tick(turns.look_at_model, None, news, **_QUICK)

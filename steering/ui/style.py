@@ -1,0 +1,75 @@
+"""How the page looks: theme, CSS, and what the browser may load. Knows no component by code."""
+
+import gradio as gr
+
+_FONTS = ("system-ui", "Noto Sans", "Noto Sans CJK SC", "sans-serif")
+
+
+def make_theme() -> gr.themes.Base:
+    """Return the theme: quiet greys, one blue, the system's own fonts."""
+    return gr.themes.Base(
+        primary_hue="blue",
+        neutral_hue="slate",
+        radius_size="md",
+        font=_FONTS,
+        font_mono=("ui-monospace", "Noto Sans Mono", "monospace"),
+    ).set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+    )
+
+
+# Pictures come from this server alone: an answer is not to make a browser tell others of itself.
+HEAD = (
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"img-src 'self' data: blob:; media-src 'self' data: blob:\">"
+)
+
+# Badge colours keep a contrast of 4.5 and more to the bubble, in the light and the dark theme.
+CSS = """
+.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
+#head { gap: .25rem; }
+#head h1 { font-size: 1.35rem; font-weight: 650; margin: 0; }
+#head .prose > * + * { margin-top: .25rem; }
+#head .html-container { padding: 0; }
+#compare .block { border: none !important; }
+#head p { margin: 0; color: #475569; font-size: .925rem; }
+#head b { color: var(--body-text-color); font-weight: 600; }
+.dark #head p { color: #cbd5e1; }
+
+/* Each paragraph runs in its own direction, whatever its neighbours do. */
+#chat .message p, #chat .message li, #twin .message p, #twin .message li, textarea {
+  unicode-bidi: plaintext; text-align: start;
+}
+#chat pre, #twin pre { direction: ltr; unicode-bidi: isolate; }
+#box textarea { font-size: 16px; }
+
+/* Gradio draws the second block of a message as an aside; here it is the line under an answer. */
+.message.thought { opacity: 1 !important; }
+::placeholder { color: #64748b !important; opacity: 1; }
+.dark ::placeholder { color: #a3b1c6 !important; }
+.placeholder { font-size: .925rem; }
+.example { padding: .5rem .75rem !important; }
+/* "New chat" forgets the conversation as a whole; this would forget what is shown alone. */
+#chat [aria-label="Clear"], #twin [aria-label="Clear"] { display: none; }
+/* Gradio covers what a failed listener was to fill; the conversation stays readable. */
+#chat > [data-testid="status-tracker"], #twin > [data-testid="status-tracker"] {
+  display: none;
+}
+
+.badge, .note, .waiting { font-size: .8125rem; line-height: 1.3; }
+.badge { display: inline-block; padding: .1rem .5rem; border-radius: 999px; font-weight: 600; }
+.badge-good { background: #dff3e4; color: #14532d; }
+.badge-bad { background: #fde5d3; color: #7c2d12; }
+.badge-neutral { background: #e5e9f0; color: #334155; }
+.note, .waiting { color: #475569; }
+.dark .badge-good { background: #14532d; color: #dcfce7; }
+.dark .badge-bad { background: #7c2d12; color: #ffedd5; }
+.dark .badge-neutral { background: #334155; color: #e2e8f0; }
+.dark .note, .dark .waiting { color: #cbd5e1; }
+
+@media (max-width: 640px) { .placeholder { display: none; } }
+@media (prefers-reduced-motion: reduce) {
+  * { animation: none !important; transition: none !important; }
+}
+"""

@@ -1,0 +1,122 @@
+"""Slow, obvious re-implementations, to compare with. They share no code with `steering`.
+
+LAPE by exact fractions and loops; a Llama's forward pass by its layers' own arithmetic, without
+hooks, batches, padding or cache, that can be steered position by position.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from steering.lape import LapeParameters
+from steering.steering_plan import SteeringPlan
+
+
+@dataclass(frozen=True)
+class SelectedNeuron:
+    layer: int
+    index: int
+    score: float
+    probs: list[float]
+    members: list[bool]
+
+
+def lape_by_loops(
+    active: Sequence[Sequence[Sequence[int]]], tokens: Sequence[int], parameters: LapeParameters
+) -> list[SelectedNeuron]:
+    """LAPE as DESIGN.md says it; `active[language][layer][neuron]`, `tokens[language]`."""
+    languages, layers, neurons = range(len(tokens)), range(len(active[0])), range(len(active[0][0]))
+    probs = {
+        (layer, index): [Fraction(active[k][layer][index], tokens[k]) for k in languages]
+        for layer in layers
+        for index in neurons
+    }
+    all_probs = sorted(prob for row in probs.values() for prob in row)
+    bar = _kth_smallest(all_probs, parameters.prob_quantile)
+    member_bar = _kth_smallest(all_probs, parameters.membership_quantile)
+    candidates = [
+        (round(_entropy(row), 12), place)
+        for place, row in probs.items()
+        if any(prob > bar for prob in row)
+    ]
+    count = round(len(probs) * parameters.select_fraction)
+    kept = sorted(sorted(candidates)[:count], key=lambda one: one[1])
+    return [
+        SelectedNeuron(*place, score, [float(p) for p in probs[place]],
+                       [p > member_bar for p in probs[place]])
+        for score, place in kept
+        if any(p > member_bar for p in probs[place])
+    ]  # fmt: skip
+
+
+def _kth_smallest(ascending: Sequence[Fraction], quantile: float) -> Fraction:
+    return ascending[max(1, round(len(ascending) * quantile)) - 1]
+
+
+def _entropy(probs: Sequence[Fraction]) -> float:
+    total = sum(probs)
+    if total == 0:
+        return 0.0
+    shares = [float(prob / total) for prob in probs]
+    return -math.fsum(share * math.log(share) for share in shares if share > 0)
+
+
+@dataclass
+class Trace:
+    """What one sequence showed: per layer, `(tokens, units)`; and the logits `(tokens, vocab)`."""
+
+    gate: list[Tensor] = field(default_factory=list)
+    value: list[Tensor] = field(default_factory=list)
+    residual: list[Tensor] = field(default_factory=list)
+    logits: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+@torch.no_grad()
+def trace_llama(
+    model: PreTrainedModel,
+    ids: Sequence[int],
+    *,
+    plan: SteeringPlan | None = None,
+    onset: int = 0,
+) -> Trace:
+    """Run a Llama over one sequence layer by layer, steered by a plan whose onset is at a place."""
+    trace, plan = Trace(), plan or SteeringPlan({})
+    body = model.model
+    hidden = body.embed_tokens(torch.tensor([list(ids)]))
+    rotary = body.rotary_emb(hidden, torch.arange(len(ids)).unsqueeze(0))
+    for number, layer in enumerate(body.layers):
+        attention, _ = layer.self_attn(
+            layer.input_layernorm(hidden), position_embeddings=rotary, attention_mask=None
+        )
+        hidden = hidden + attention
+        normed = layer.post_attention_layernorm(hidden)
+        gate = layer.mlp.act_fn(layer.mlp.gate_proj(normed))
+        gate = _edit_by_loops(gate, plan, "gate", number, onset)
+        value = gate * layer.mlp.up_proj(normed)
+        value = _edit_by_loops(value, plan, "value", number, onset)
+        hidden = hidden + layer.mlp.down_proj(value)
+        hidden = _edit_by_loops(hidden, plan, "residual", number, onset)
+        trace.gate.append(gate[0])
+        trace.value.append(value[0])
+        trace.residual.append(hidden[0])
+    trace.logits = model.lm_head(body.norm(hidden))[0]
+    return trace
+
+
+def _edit_by_loops(units: Tensor, plan: SteeringPlan, site: str, layer: int, onset: int) -> Tensor:
+    edited = units.clone()
+    for position in range(units.shape[1]):
+        phase = "prompt" if position < onset else "onset" if position == onset else "body"
+        edit = plan.edits.get((site, phase, layer))  # type: ignore[call-overload]  # plain words
+        if edit is None:
+            continue
+        for unit, scale, shift in zip(edit.units, edit.scale, edit.shift, strict=True):
+            edited[0, position, unit] = edited[0, position, unit] * scale + shift
+    return edited

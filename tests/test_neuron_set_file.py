@@ -1,0 +1,363 @@
+"""Tests of neuron set files: exact round trips, and a refusal in words for whatever is not one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from steering.errors import NeuronSetFormatError
+from steering.neuron_set import NeuronSet
+from steering.neuron_set_file import load_neuron_set, save_neuron_set
+from tests.toy import make_toy_set, without_neurons
+
+Change = Callable[[dict[str, Tensor], dict[str, object]], None]
+
+FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob")
+MEANS = ("gate_means", "value_means", "residual_means")
+
+
+def are_equal(one: NeuronSet, other: NeuronSet) -> bool:
+    """Compare all fields: types, values to the last bit, and the order of phases."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in FIXED]
+    for name in MEANS:
+        first, second = getattr(one, name), getattr(other, name)
+        if list(first) != list(second):
+            return False
+        pairs += [(first[phase], second[phase]) for phase in first]
+    same = all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
+    return same and one.metadata == other.metadata
+
+
+@pytest.fixture
+def saved(toy_set: NeuronSet, tmp_path: Path) -> Path:
+    path = tmp_path / "toy.safetensors"
+    save_neuron_set(toy_set, path)
+    return path
+
+
+def change_file(path: Path, change: Change) -> None:
+    """Write a file again with other tensors or another header, without the checks of ours."""
+    tensors, header = load_file(path), read_header(path)
+    change(tensors, header)
+    save_file(tensors, path, metadata={"langsteer": json.dumps(header)})
+
+
+def read_header(path: Path) -> dict[str, object]:
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    text = json.loads(content[8 : 8 + length])["__metadata__"]["langsteer"]
+    return json.loads(text)  # type: ignore[no-any-return]  # a JSON object
+
+
+@given(seed=st.integers(0, 10_000), is_empty=st.booleans(), phases=st.integers(1, 3))
+def test_round_trip_is_exact(
+    seed: int, is_empty: bool, phases: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    neurons = without_neurons(make_toy_set(seed=seed)) if is_empty else make_toy_set(seed=seed)
+    names = list(neurons.gate_means)[:phases]
+    counts = {name: neurons.metadata.token_counts[name] for name in names}
+    neurons = replace(
+        neurons,
+        metadata=neurons.metadata.model_copy(update={"token_counts": counts}),
+        gate_means={name: neurons.gate_means[name] for name in names},
+        value_means={name: neurons.value_means[name] for name in names},
+        residual_means={name: neurons.residual_means[name] for name in names},
+    )
+    path = tmp_path_factory.mktemp("set") / "toy.safetensors"
+
+    save_neuron_set(neurons, path)
+
+    assert are_equal(load_neuron_set(path), neurons)
+
+
+def test_every_optional_field_comes_back(toy_set: NeuronSet, tmp_path: Path) -> None:
+    metadata = toy_set.metadata.model_copy(
+        update={
+            "steering_method": "lape-own",
+            "strengths": {"normal": 1 / 3},
+            "evaluation": "français: 9 из 10 → 日本語",
+            "created": "2025-01-31",
+            "licence": "CC0",
+        }
+    )
+    path = tmp_path / "toy.safetensors"
+
+    save_neuron_set(replace(toy_set, metadata=metadata), str(path))
+
+    assert load_neuron_set(str(path)).metadata == metadata
+
+
+def test_residual_means_are_optional(toy_set: NeuronSet, tmp_path: Path) -> None:
+    path = tmp_path / "toy.safetensors"
+
+    save_neuron_set(replace(toy_set, residual_means={}), path)
+
+    assert load_neuron_set(path).residual_means == {}
+
+
+def test_same_set_gives_the_same_bytes(toy_set: NeuronSet, saved: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.safetensors"
+    turned = {phase: means for phase, means in reversed(toy_set.gate_means.items())}
+
+    save_neuron_set(replace(toy_set, gate_means=turned), again)
+
+    assert again.read_bytes() == saved.read_bytes()
+
+
+def test_tensors_that_are_not_contiguous_are_stored_as_they_read(
+    toy_set: NeuronSet, saved: Path, tmp_path: Path
+) -> None:
+    strided = toy_set.activation_prob.T.contiguous().T
+    path = tmp_path / "strided.safetensors"
+
+    save_neuron_set(replace(toy_set, activation_prob=strided), path)
+
+    assert not strided.is_contiguous()
+    assert path.read_bytes() == saved.read_bytes()
+
+
+def test_saving_replaces_a_file_and_leaves_nothing_beside_it(
+    toy_set: NeuronSet, saved: Path
+) -> None:
+    saved.write_text("old", encoding="utf-8")
+
+    save_neuron_set(toy_set, saved)
+
+    assert are_equal(load_neuron_set(saved), toy_set)
+    assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_folders_on_the_way_are_made(toy_set: NeuronSet, tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "toy.safetensors"
+
+    save_neuron_set(toy_set, path)
+
+    assert path.is_file()
+
+
+def test_target_below_a_file_is_refused(toy_set: NeuronSet, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+
+    with pytest.raises(
+        NeuronSetFormatError, match=r"Cannot write neuron set '.*toy.*choose another"
+    ):
+        save_neuron_set(toy_set, tmp_path / "file" / "toy.safetensors")
+
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_target_that_is_a_folder_is_refused(toy_set: NeuronSet, tmp_path: Path) -> None:
+    (tmp_path / "toy.safetensors" / "inside").mkdir(parents=True)
+
+    with pytest.raises(NeuronSetFormatError, match="Cannot write neuron set"):
+        save_neuron_set(toy_set, tmp_path / "toy.safetensors")
+
+    assert os.listdir(tmp_path) == ["toy.safetensors"]
+
+
+def test_full_disk_leaves_the_old_file_and_no_half_one(
+    toy_set: NeuronSet, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saved.read_bytes()
+
+    def write_half(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(NeuronSetFormatError, match="No space left on device"):
+        save_neuron_set(without_neurons(toy_set), saved)
+
+    assert saved.read_bytes() == before
+    assert os.listdir(saved.parent) == [saved.name]
+
+
+@pytest.mark.parametrize("name", ["nowhere.safetensors", "."])
+def test_file_that_is_not_there_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(NeuronSetFormatError, match=r"No neuron set '.*check the path"):
+        load_neuron_set(tmp_path / name)
+
+
+def test_file_cut_off_anywhere_is_refused(saved: Path) -> None:
+    content = saved.read_bytes()
+    cuts = [*range(12), *range(12, len(content), 97), len(content) - 1]
+
+    for cut in cuts:
+        saved.write_bytes(content[:cut])
+        with pytest.raises(NeuronSetFormatError, match="not a readable neuron set"):
+            load_neuron_set(saved)
+
+
+@given(data=st.data())
+def test_file_with_a_changed_byte_is_read_or_refused_but_never_breaks(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("set") / "toy.safetensors"
+    save_neuron_set(make_toy_set(), path)
+    content = bytearray(path.read_bytes())
+    header_bytes = 8 + int.from_bytes(content[:8], "little")
+    content[data.draw(st.integers(0, header_bytes - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+
+    try:
+        neurons = load_neuron_set(path)
+    except NeuronSetFormatError:
+        return
+
+    assert len(neurons.languages) == 5
+    assert neurons.layer.max() < neurons.metadata.layers
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"\x00" * 100, b"\xff" * 100, b"PK\x03\x04pickle"]
+)
+def test_foreign_bytes_are_refused(content: bytes, saved: Path) -> None:
+    saved.write_bytes(content)
+
+    with pytest.raises(NeuronSetFormatError, match="not a readable neuron set"):
+        load_neuron_set(saved)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {"format": "pt"},
+        {"langsteer": ""},
+        {"langsteer": "{"},
+        {"langsteer": "[]"},
+        {"langsteer": "3"},
+        {"langsteer": "null"},
+        {"langsteer": '{"format": "langsteer-neuron-set"}'},
+        {"langsteer": "[" * 100_000},
+        {"langsteer": '{"format": "x", "version": ' + "9" * 5000 + ', "set": {}}'},
+    ],
+    ids=range(10),
+)
+def test_foreign_safetensors_are_refused(metadata: dict[str, str] | None, saved: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, saved, metadata=metadata)
+
+    with pytest.raises(NeuronSetFormatError, match="a safetensors file, but not a neuron set"):
+        load_neuron_set(saved)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("version", 2), ("version", 0), ("version", "1"), ("format", "another")]
+)
+def test_other_formats_and_versions_are_refused(key: str, value: object, saved: Path) -> None:
+    change_file(saved, lambda _tensors, header: header.update({key: value}))
+
+    with pytest.raises(NeuronSetFormatError, match=f"'{value}'.*Expected 'langsteer-neuron-set'"):
+        load_neuron_set(saved)
+
+
+def set_metadata(**values: object) -> Change:
+    return lambda _tensors, header: header["set"].update(values)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (set_metadata(layers=-1), "layers: Input should be greater than 0"),
+        (set_metadata(layers="two"), "layers: Input should be a valid integer"),
+        (set_metadata(layers=10**30), "layers: Input should be less than"),
+        (set_metadata(languages=["fr"]), "languages: Tuple should have at least 2"),
+        (set_metadata(languages=["fr", "qq"]), "'qq' is not in the table of languages"),
+        (set_metadata(languages=["fr", "fr"]), "a language stands twice"),
+        (set_metadata(more="rm"), "more: Extra inputs"),
+        (lambda _tensors, header: header.update(set=[1]), "metadata of .* are not valid"),
+        (lambda _tensors, header: header["set"].pop("corpus_sha256"), "corpus_sha256: Field"),
+    ],
+)
+def test_metadata_that_make_no_sense_are_refused(change: Change, problem: str, saved: Path) -> None:
+    change_file(saved, change)
+
+    with pytest.raises(NeuronSetFormatError, match=problem):
+        load_neuron_set(saved)
+
+
+def drop(*names: str) -> Change:
+    def change(tensors: dict[str, Tensor], _header: dict[str, object]) -> None:
+        for name in names:
+            tensors.pop(name)
+
+    return change
+
+
+def put(name: str, make: Callable[[Tensor], Tensor], like: str = "") -> Change:
+    def change(tensors: dict[str, Tensor], _header: dict[str, object]) -> None:
+        tensors[name] = make(tensors[like or name].clone()).contiguous()
+
+    return change
+
+
+def with_value(value: float) -> Callable[[Tensor], Tensor]:
+    def change(tensor: Tensor) -> Tensor:
+        tensor.view(-1)[-1] = value
+        return tensor
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (drop("layer"), "missing 'layer'"),
+        (drop("gate_mean.onset"), "missing 'gate_mean.onset'"),
+        (drop("index", "is_member"), "missing 'index'; missing 'is_member'"),
+        (put("more", torch.clone, like="layer"), "unexpected 'more'"),
+        (put("gate_mean.later", torch.clone, like="gate_mean.text"), "unexpected .*later'"),
+        (put("layer", lambda t: t[0]), r"'layer' is torch.int64 \(\), not"),
+        (put("layer", lambda t: t[:-1]), r"'index' is .* \(12,\), not .* \(11,\)"),
+        (put("layer", Tensor.int), "'layer' is torch.int32"),
+        (put("is_member", Tensor.float), r"'is_member' is torch.float32 \(5, 12\), not torch.bool"),
+        (put("is_member", lambda t: t.T), r"'is_member' is torch.bool \(12, 5\)"),
+        (put("value_mean.body", Tensor.half), "'value_mean.body' is torch.float16"),
+        (put("residual_mean.text", lambda t: t[:, :1]), r"'residual_mean.text' is .* \(5, 1, 32\)"),
+        (put("layer", with_value(2)), r"'layer' has values outside 0\.\.1"),
+        (put("layer", lambda t: -t), r"'layer' has values outside 0\.\.1"),
+        (put("index", with_value(48)), r"'index' has values outside 0\.\.47"),
+        (put("index", with_value(-1)), r"'index' has values outside 0\.\.47"),
+        (put("index", with_value(2**62)), r"'index' has values outside 0\.\.47"),
+        (put("index", lambda t: t * 0), "not ordered by layer and index, each once"),
+        (put("layer", lambda t: t.flip(0)), "not ordered by layer and index"),
+        (put("lape_score", with_value(float("nan"))), "'lape_score' has values that are not"),
+        (put("gate_mean.text", with_value(float("inf"))), "'gate_mean.text' has values that"),
+        (put("residual_mean.body", with_value(float("nan"))), "'residual_mean.body' has values"),
+        (put("activation_prob", with_value(1.5)), r"'activation_prob' has values outside 0\.\.1"),
+    ],
+)  # fmt: skip
+def test_tensors_that_are_not_those_of_the_format_are_refused(
+    change: Change, problem: str, saved: Path
+) -> None:
+    change_file(saved, change)
+
+    with pytest.raises(NeuronSetFormatError, match=f"is not whole: .*{problem}"):
+        load_neuron_set(saved)
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E8M0", "U16", "C64"])
+def test_tensors_of_unusual_types_are_refused(dtype: str, saved: Path) -> None:
+    content = saved.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    size = {"F8_E4M3": 1, "F8_E8M0": 1, "U16": 2, "C64": 8}[dtype]
+    entry = header["layer"]
+    first, end = entry["data_offsets"]
+    header["layer"] = {**entry, "dtype": dtype, "shape": [(end - first) // size]}
+    text = json.dumps(header).encode()
+    saved.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+    with pytest.raises(NeuronSetFormatError, match=r"not whole|not a readable"):
+        load_neuron_set(saved)

@@ -1,0 +1,97 @@
+"""Tests of the settings that the page is started with."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from demo_model.grammar.parsing import parse
+from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_QUESTIONS
+from steering.errors import SettingsError
+from steering.settings import read_settings
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("LANGSTEER_", "GRADIO_")):
+            monkeypatch.delenv(name)
+
+
+def test_without_settings_the_bundled_model_is_served_to_this_machine() -> None:
+    settings = read_settings()
+
+    assert settings.model == "bundled"
+    assert settings.neuron_set == BUNDLED_NEURON_SET
+    assert settings.quantize is None
+    assert settings.device is None
+    assert (settings.server_name, settings.server_port) == ("127.0.0.1", 7860)
+
+
+def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "LANGSTEER_MODEL": "org/model",
+        "LANGSTEER_NEURON_SET": "sets/model.safetensors",
+        "LANGSTEER_QUANTIZE": "int8",
+        "LANGSTEER_MAX_NEW_TOKENS": "64",
+        "LANGSTEER_DEVICE": "cpu",
+        "GRADIO_SERVER_NAME": "0.0.0.0",  # noqa: S104 - nothing listens here
+        "GRADIO_SERVER_PORT": "8123",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    settings = read_settings()
+
+    assert settings.model == "org/model"
+    assert settings.neuron_set == Path("sets/model.safetensors")
+    assert settings.quantize == "int8"
+    assert settings.max_new_tokens == 64
+    assert settings.device == "cpu"
+    assert (settings.server_name, settings.server_port) == ("0.0.0.0", 8123)  # noqa: S104 - as above
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("LANGSTEER_MODLE", "x", "Did you mean LANGSTEER_MODEL?"),
+        ("LANGSTEER_FOO_BAR_BAZ", "x", "Remove it."),
+        ("LANGSTEER_QUANTIZE", "nf5", "'LANGSTEER_QUANTIZE' is 'nf5'. Expected 'nf4', 'int8'"),
+        ("LANGSTEER_MAX_NEW_TOKENS", "many", "'LANGSTEER_MAX_NEW_TOKENS' is 'many'"),
+        ("LANGSTEER_MAX_NEW_TOKENS", "0", "greater than or equal to 1"),
+        ("LANGSTEER_MODEL", "org/model", "no neuron set is named"),
+        ("GRADIO_SERVER_PORT", "http", "'GRADIO_SERVER_PORT' is 'http'"),
+        ("GRADIO_SERVER_PORT", "70000", "less than or equal to 65535"),
+    ],
+)
+def test_nonsense_is_refused_in_words(
+    name: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_problems_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGSTEER_MODLE", "x")
+    monkeypatch.setenv("LANGSTEER_QUANTIZE", "nf5")
+
+    with pytest.raises(SettingsError, match=r"LANGSTEER_MODLE.*LANGSTEER_QUANTIZE"):
+        read_settings()
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGSTEER_QUANTIZE", "")
+
+    assert read_settings().quantize is None
+
+
+@pytest.mark.parametrize("question", BUNDLED_QUESTIONS)
+def test_an_example_question_is_one_of_the_grammar(question: str) -> None:
+    found = parse(question, side="ask")
+
+    assert found is not None
+    assert found.frame != "something_else"

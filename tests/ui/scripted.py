@@ -1,0 +1,74 @@
+"""An engine without a model: says English or French word by word, as its plans ask."""
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+
+from steering.generation import GenerationRequest, ReplyUpdate
+
+ENGLISH = "The cat is sleeping on the sofa. It likes the sun and it does not want to move."
+FRENCH = "Le chat dort sur le canapé. Il aime le soleil et il ne veut pas bouger de là."
+
+
+class ScriptedEngine:
+    """Answers in French where a plan edits anything, else in English.
+
+    A message that holds `forever` is answered without end, `short` with one word, `fail` with an
+    error that the program did not expect.
+    """
+
+    def __init__(self, *, is_ready: bool = True, error: Exception | None = None) -> None:
+        self.requests: list[GenerationRequest] = []
+        self.running = 0
+        self.error = error
+        self.word_s = 0.01
+        self._is_ready = threading.Event()
+        if is_ready:
+            self.finish_loading()
+
+    def finish_loading(self) -> None:
+        self._is_ready.set()
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_ready.is_set()
+
+    def model(self, *, timeout_s: float | None = None) -> None:
+        assert self._is_ready.wait(timeout_s)
+        if self.error is not None:
+            raise self.error
+
+    def stream(
+        self, request: GenerationRequest, *, heartbeat_s: float | None = None
+    ) -> Iterator[ReplyUpdate]:
+        self.requests.append(request)
+        self.running += 1
+        rows = len(request.plans)
+        try:
+            while not self._is_ready.wait(heartbeat_s):
+                yield ReplyUpdate(("",) * rows, (None,) * rows, ("",) * rows, 0)
+            self.model()
+            yield from self._say(request)
+        finally:
+            self.running -= 1
+
+    def _say(self, request: GenerationRequest) -> Iterator[ReplyUpdate]:
+        rows = len(request.plans)
+        message = request.conversations[0][-1].content
+        if "fail" in message:
+            raise RuntimeError("a secret of the program")
+        scripts = [FRENCH if plan.edits else ENGLISH for plan in request.plans]
+        words = [script.split()[: 1 if "short" in message else None] for script in scripts]
+        repeats = itertools.count(1) if "forever" in message else [1]
+        note = ("The conversation is too long: 2 messages were left out.",) * rows
+        said: list[list[str]] = [[] for _ in words]
+        for _ in repeats:
+            for place in range(max(map(len, words))):
+                for row, own in enumerate(words):
+                    said[row] += own[place : place + 1]
+                time.sleep(self.word_s)
+                texts = tuple(map(" ".join, said))
+                yield ReplyUpdate(texts, (None,) * rows, ("",) * rows, len(said[0]))
+        notes = note if "long" in message else ("",) * rows
+        yield ReplyUpdate(texts, ("end",) * rows, notes, len(said[0]))

@@ -1,0 +1,46 @@
+"""Tests of what is said of an answer's language."""
+
+import pytest
+
+from steering.languages import LANGUAGES
+from steering.ui.badges import Badge, badge_html, judge_answer
+from tests.ui.scripted import ENGLISH, FRENCH
+
+IN_PLAY = [LANGUAGES[code] for code in ("en", "zh", "fr", "es", "vi", "id", "ja")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "chosen", "text"),
+    [
+        (FRENCH, "fr", "✓ French, as chosen"),
+        (ENGLISH, "fr", "✗ English, French was chosen"),
+        ("猫はソファーで寝ています。", "ja", "✓ Japanese, as chosen"),
+        ("Кот спит на диване.", "fr", "✗ Another language, French was chosen"),
+        (f"{FRENCH}\n{ENGLISH}\n{FRENCH}\n{FRENCH}", "fr", "✗ partly English, French was chosen"),
+        ("Oui.", "fr", "· too short to tell the language"),
+        ("2 + 2 = 4", "fr", "· no words in any language"),
+        (FRENCH, None, "· French"),
+        ("Oui.", None, "· too short to tell the language"),
+    ],
+)
+def test_a_badge_says_the_language_in_words_and_by_sign(
+    answer: str, chosen: str | None, text: str
+) -> None:
+    badge = judge_answer(
+        answer, chosen=None if chosen is None else LANGUAGES[chosen], languages=IN_PLAY
+    )
+
+    assert badge.text == text
+
+
+def test_the_line_under_an_answer_escapes_what_it_is_given() -> None:
+    line = badge_html(Badge("bad", "<b>x</b>"), ["<i>note</i>", ""])
+
+    assert line == (
+        '<span class="badge badge-bad">✗ &lt;b&gt;x&lt;/b&gt;</span> '
+        '<span class="note">&lt;i&gt;note&lt;/i&gt;</span>'
+    )
+
+
+def test_without_badge_and_notes_the_line_is_empty() -> None:
+    assert badge_html(None, ()) == ""

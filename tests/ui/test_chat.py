@@ -1,0 +1,109 @@
+"""Tests of one turn: what is asked of the engine, and how often the page is told."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from steering.conversation import Message
+from steering.errors import PlanError, UnknownLanguageError
+from steering.generation import ReplyUpdate
+from steering.languages import LANGUAGES
+from steering.steering_plan import NO_STEERING
+from steering.ui.chat import Chat, Wish, notes_on
+from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
+
+FR = Wish(LANGUAGES["fr"], "normal")
+QUESTION = [Message("user", "Where is the cat?")]
+
+
+def last_of(chat: Chat, wish: Wish) -> ReplyUpdate:
+    return list(chat.answer(QUESTION, wish))[-1]
+
+
+def test_a_chosen_language_is_steered_to(chat: Chat) -> None:
+    assert last_of(chat, FR).texts == (FRENCH,)
+
+
+@pytest.mark.parametrize("wish", [Wish(None, "normal"), replace(FR, level="off")])
+def test_no_language_and_no_steering_leave_the_model_alone(
+    wish: Wish, chat: Chat, engine: ScriptedEngine
+) -> None:
+    assert last_of(chat, wish).texts == (ENGLISH,)
+    assert engine.requests[0].plans == (NO_STEERING,)
+
+
+def test_a_twin_is_a_second_row_of_the_same_batch(chat: Chat, engine: ScriptedEngine) -> None:
+    assert last_of(chat, replace(FR, has_twin=True)).texts == (FRENCH, ENGLISH)
+    (request,) = engine.requests
+    assert request.conversations == (tuple(QUESTION),) * 2
+
+
+def test_a_stronger_level_edits_more(chat: Chat, engine: ScriptedEngine) -> None:
+    for level in ("gentle", "strong"):
+        last_of(chat, replace(FR, level=level))
+    gentle, strong = (
+        sum(float(edit.shift.abs().sum()) for edit in request.plans[0].edits.values())
+        for request in engine.requests
+    )
+
+    assert 0 < gentle < strong
+
+
+def test_only_another_attempt_draws(chat: Chat, engine: ScriptedEngine) -> None:
+    for attempt in (0, 1, 2):
+        last_of(chat, replace(FR, attempt=attempt))
+    samplings = [request.sampling for request in engine.requests]
+
+    assert [sampling.temperature > 0 for sampling in samplings] == [False, True, True]
+    assert len({sampling.seed for sampling in samplings}) == 3
+    assert {sampling.max_new_tokens for sampling in samplings} == {40}
+
+
+def test_the_page_is_told_at_most_ten_times_a_second(chat: Chat, engine: ScriptedEngine) -> None:
+    engine.word_s = 0.02
+    began = time.monotonic()
+    updates = list(chat.answer(QUESTION, FR))
+
+    assert len(updates) <= 2 + (time.monotonic() - began) / 0.1
+    assert updates[-1].texts == (FRENCH,)
+
+
+def test_closing_an_answer_stops_the_engine(chat: Chat, engine: ScriptedEngine) -> None:
+    answer = chat.answer([Message("user", "forever")], FR)
+    next(answer)
+    assert engine.running == 1
+    answer.close()  # type: ignore[attr-defined]  # a generator, seen as an iterator
+
+    assert engine.running == 0
+
+
+@pytest.mark.parametrize("text", ["none", "", " None "])
+def test_none_is_no_language(text: str, chat: Chat) -> None:
+    assert chat.read_wish(text, "Strong") == Wish(None, "strong")
+
+
+def test_a_language_may_have_a_region(chat: Chat) -> None:
+    assert chat.read_wish("fr-CA", "normal", has_twin=True) == replace(FR, has_twin=True)
+
+
+def test_an_unknown_language_is_refused_with_the_nearest(chat: Chat) -> None:
+    with pytest.raises(UnknownLanguageError, match="Did you mean 'ja'"):
+        chat.read_wish("jp", "normal")
+
+
+def test_an_unknown_level_is_refused_with_the_nearest(chat: Chat) -> None:
+    with pytest.raises(PlanError, match=r"'storng'\. Did you mean 'strong'\?"):
+        chat.read_wish("fr", "storng")
+
+
+def test_a_row_tells_how_it_ended_and_what_was_left_out() -> None:
+    update = ReplyUpdate(("a", "b", "c"), ("stopped", "length", "end"), ("left out", "", ""), 3)
+
+    assert notes_on(update, 0) == ("(stopped)", "left out")
+    assert notes_on(update, 1) == ("(cut off: as long as an answer may be)",)
+    assert notes_on(update, 2) == ()
+
+
+def test_an_empty_answer_has_no_badge(chat: Chat) -> None:
+    assert "badge" not in chat.line_under("", FR, ["(stopped)"])

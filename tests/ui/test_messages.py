@@ -1,0 +1,95 @@
+"""Tests of the way from the conversation to the Chatbot and back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steering.conversation import Message
+from steering.ui import messages
+from steering.ui.messages import ShownMessage, show_answer, show_question, to_plain
+
+QUESTION = show_question("Where is the cat?")
+ANSWER = show_answer("Le chat dort.", "<span>✓ French</span>")
+
+
+def test_blocks_give_the_words_without_the_line_under_them() -> None:
+    assert to_plain([QUESTION, ANSWER]) == [
+        Message("user", "Where is the cat?"),
+        Message("assistant", "Le chat dort."),
+    ]
+
+
+def test_plain_strings_give_the_same_as_blocks() -> None:
+    shown = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Salut"}]
+
+    assert to_plain(shown) == [Message("user", "Hi"), Message("assistant", "Salut")]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"role": "assistant", "content": "thinking", "metadata": {"title": "A thought"}},
+        {"role": "user", "content": [{"type": "file", "file": {"path": "a.png"}}]},
+        {"role": "user", "content": {"type": "component", "component": "image"}},
+        {"role": "assistant", "content": []},
+        {"role": "assistant", "content": ""},
+    ],
+)
+def test_what_is_not_said_is_left_out(shown: ShownMessage) -> None:
+    assert to_plain([shown]) == []
+
+
+def test_no_history_is_no_conversation() -> None:
+    assert to_plain(None) == []
+
+
+def test_content_may_be_a_list_of_strings() -> None:
+    assert to_plain([{"role": "user", "content": ["Hi"]}]) == [Message("user", "Hi")]
+
+
+@given(st.text(alphabet="ab<>&;!#[]()`\n 鱼lt3mp", min_size=1))
+def test_every_text_comes_back_as_it_was(text: str) -> None:
+    assert to_plain([show_question(text)]) == [Message("user", text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)>"),
+        ("see ![a](http://b/c.png)", "see &#33;[a](http://b/c.png)"),
+        ("`a < b` is < c", "`a < b` is &lt; c"),
+        ("```\n<b>\n```\n<b>", "```\n<b>\n```\n&lt;b>"),
+        ("&lt;b>", "&amp;lt;b>"),
+    ],
+)
+def test_tags_and_pictures_show_as_they_are_written_but_code_stays(text: str, shown: str) -> None:
+    assert messages.escape_tags(text) == shown
+    assert messages.unescape_tags(shown) == text
+
+
+def test_an_answer_says_whether_it_is_still_written() -> None:
+    assert messages.is_unfinished(show_answer("Le", "Writing …", is_finished=False))
+    assert not messages.is_unfinished(ANSWER)
+    assert not messages.is_unfinished(QUESTION)
+
+
+def test_a_history_is_cut_at_its_last_question() -> None:
+    history = [QUESTION, ANSWER, QUESTION, ANSWER]
+
+    assert messages.up_to_question(history) == history[:3]
+    assert messages.before_question(history) == history[:2]
+    assert messages.before_answer(history) == history[:3]
+    assert messages.before_answer(history[:3]) == history[:3]
+    assert messages.up_to_question([]) == messages.before_question([]) == []
+
+
+def test_questions_without_an_answer_are_left_out_but_the_last() -> None:
+    said = [
+        Message("user", "stopped at once"),
+        Message("user", "one"),
+        Message("assistant", "un"),
+        Message("user", "two"),
+    ]
+
+    assert messages.answerable(said) == said[1:]
+    assert messages.answerable([]) == []

@@ -1,0 +1,228 @@
+"""Tests of what the page does with a turn, without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import gradio as gr
+import pytest
+
+from steering.errors import ModelLoadError, NeuronSetMismatchError
+from steering.languages import LANGUAGES
+from steering.ui.chat import Chat, Wish
+from steering.ui.layout import LOADING, Parts, language_choices, lay_out
+from steering.ui.messages import is_unfinished, show_answer, show_question, to_plain
+from steering.ui.turns import Turns, Updates, errors_in_words
+from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
+
+FR = Wish(LANGUAGES["fr"], "normal")
+QUESTION = show_question("Where is the cat?")
+
+
+@pytest.fixture
+def parts(chat: Chat) -> Parts:
+    with gr.Blocks():
+        return lay_out(chat.neurons.languages, "bundled")
+
+
+@pytest.fixture
+def turns(parts: Parts, chat: Chat) -> Turns:
+    return Turns(parts, chat)
+
+
+def write_all(turns: Turns, parts: Parts, message: str, wish: Wish) -> Updates:
+    question = show_question(message)
+    return list(turns.write([question], [question] if wish.has_twin else [], wish))[-1]
+
+
+def test_a_message_becomes_the_question_and_the_box_is_empty(turns: Turns, parts: Parts) -> None:
+    updates = turns.begin("Where is the cat?", [], [], "fr", "normal", False)
+
+    assert updates[parts.box] == ""
+    assert updates[parts.chat] == [QUESTION]
+    assert updates[parts.twin] == []
+    assert updates[parts.wish] == FR
+    assert updates[parts.is_busy]
+
+
+def test_a_twin_gets_the_question_as_well(turns: Turns, parts: Parts) -> None:
+    updates = turns.begin("Where is the cat?", [], [], "fr", "normal", True)
+
+    assert updates[parts.twin] == [QUESTION]
+
+
+def test_an_answer_is_written_under_its_question(turns: Turns, parts: Parts) -> None:
+    *earlier, last = turns.write([QUESTION], [], FR)
+
+    assert all(is_unfinished(updates[parts.chat][-1]) for updates in earlier)
+    assert to_plain(last[parts.chat])[-1].content == FRENCH
+    assert "✓ French, as chosen" in str(last[parts.chat][-1])
+    assert parts.twin not in last
+
+
+def test_a_twin_is_judged_by_the_same_language(turns: Turns, parts: Parts) -> None:
+    last = write_all(turns, parts, "Where?", replace(FR, has_twin=True))
+
+    assert to_plain(last[parts.twin])[-1].content == ENGLISH
+    assert "✗ English, French was chosen" in str(last[parts.twin][-1])
+
+
+def test_what_was_left_out_of_the_prompt_is_said(turns: Turns, parts: Parts) -> None:
+    last = write_all(turns, parts, "a long one", FR)
+
+    assert "2 messages were left out" in str(last[parts.chat][-1])
+
+
+def test_an_unexpected_error_is_one_plain_sentence_and_a_traceback_in_the_log(
+    turns: Turns, parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = write_all(turns, parts, "fail", FR)
+
+    assert "Something went wrong" in str(last[parts.chat][-1])
+    assert "secret" not in str(last[parts.chat])
+    assert "a secret of the program" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_model_that_does_not_load_is_said_where_the_answer_would_be(
+    make_chat: Callable[[ScriptedEngine], Chat], parts: Parts
+) -> None:
+    engine = ScriptedEngine(error=NeuronSetMismatchError("made for 'A', but loaded is '<B>'."))
+
+    last = write_all(Turns(parts, make_chat(engine)), parts, "Where?", FR)
+
+    assert "made for &#x27;A&#x27;, but loaded is &#x27;&lt;B&gt;&#x27;." in str(last[parts.chat])
+
+
+def test_after_a_failure_the_next_question_stands_alone(
+    turns: Turns, parts: Parts, engine: ScriptedEngine
+) -> None:
+    failed = write_all(turns, parts, "fail", FR)[parts.chat]
+    list(turns.write([*failed, QUESTION], [], FR))
+
+    assert [m.content for m in engine.requests[-1].conversations[0]] == ["Where is the cat?"]
+
+
+@pytest.mark.parametrize(("message", "is_busy"), [("", False), (" \n", False), ("Hi", True)])
+def test_an_empty_message_and_one_too_many_are_refused(
+    message: str, is_busy: bool, turns: Turns
+) -> None:
+    expected = "being written" if is_busy else "empty"
+    with pytest.raises(gr.Error, match=expected):
+        turns.check_message(message, is_busy)
+
+
+def test_a_good_message_passes(turns: Turns) -> None:
+    turns.check_message("Hi", False)
+    turns.check_question([QUESTION], False)
+
+
+def test_without_a_question_nothing_is_asked_again(turns: Turns) -> None:
+    with pytest.raises(gr.Error, match="no question"):
+        turns.check_question([], False)
+
+
+@pytest.mark.parametrize(
+    ("last", "attempt"),
+    [(FR, 1), (replace(FR, attempt=4), 5), (replace(FR, level="strong"), 0), (None, 0)],
+)
+def test_asking_again_draws_another_answer_only_if_nothing_else_changed(
+    last: Wish | None, attempt: int, turns: Turns, parts: Parts
+) -> None:
+    history = [QUESTION, show_answer(FRENCH, "")]
+
+    updates = turns.begin_again(history, [], "fr", "normal", False, last)
+
+    assert updates[parts.chat] == [QUESTION]
+    assert updates[parts.wish] == replace(FR, attempt=attempt)
+
+
+def test_asking_again_replaces_the_twin_of_the_last_turn_alone(turns: Turns, parts: Parts) -> None:
+    history = [QUESTION, show_answer(FRENCH, "")]
+    with_twin = replace(FR, has_twin=True)
+
+    replaced = turns.begin_again(history, history, "fr", "normal", True, with_twin)
+    kept = turns.begin_again(history, history, "fr", "normal", False, FR)
+
+    assert replaced[parts.twin] == [QUESTION]
+    assert kept[parts.twin] == history
+
+
+def test_stop_keeps_what_there_is_and_marks_it(turns: Turns, parts: Parts) -> None:
+    partial = show_answer("Le chat dort sur le canapé. Il aime", "Writing …", is_finished=False)
+
+    updates = turns.stop([QUESTION, partial], [], FR)
+
+    answer = updates[parts.chat][-1]
+    assert to_plain([answer])[0].content == "Le chat dort sur le canapé. Il aime"
+    assert "(stopped)" in str(answer)
+    assert "✓ French, as chosen" in str(answer)
+    assert updates[parts.is_busy] is False
+
+
+def test_stop_before_the_first_word_leaves_a_mark(turns: Turns, parts: Parts) -> None:
+    updates = turns.stop([QUESTION], [QUESTION], replace(FR, has_twin=True))
+
+    for part in (parts.chat, parts.twin):
+        assert "(stopped)" in str(updates[part][-1])
+        assert len(to_plain(updates[part])) == 1
+
+
+def test_stop_does_not_touch_an_answer_that_is_finished(turns: Turns, parts: Parts) -> None:
+    history = [QUESTION, show_answer(FRENCH, "<span>✓</span>")]
+
+    assert turns.stop(history, [], FR)[parts.chat] == history
+    assert parts.chat not in turns.stop(history, [], None)
+
+
+def test_a_new_chat_forgets_everything(turns: Turns, parts: Parts) -> None:
+    updates = turns.begin_anew()
+
+    assert updates[parts.chat] == updates[parts.twin] == []
+    assert updates[parts.wish] is None
+
+
+def test_the_page_says_what_it_waits_for_until_the_model_is_there(
+    make_chat: Callable[[ScriptedEngine], Chat], parts: Parts
+) -> None:
+    engine = ScriptedEngine(is_ready=False)
+    turns = Turns(parts, make_chat(engine))
+
+    waiting = turns.look_at_model()
+    engine.finish_loading()
+    ready = turns.look_at_model()
+
+    assert LOADING in waiting[parts.status]
+    assert parts.timer not in waiting
+    assert "ready" in ready[parts.status]
+    assert ready[parts.timer].active is False
+
+
+def test_the_page_says_why_the_model_is_not_there(
+    make_chat: Callable[[ScriptedEngine], Chat], parts: Parts
+) -> None:
+    engine = ScriptedEngine(error=ModelLoadError("the folder '<x>' lacks weights."))
+
+    status = Turns(parts, make_chat(engine)).look_at_model()[parts.status]
+
+    assert "lacks weights" in status
+    assert "<x>" not in status
+
+
+def test_an_error_on_the_page_is_escaped_and_one_of_the_api_is_not() -> None:
+    for is_page, expected in ((True, "'&lt;b>'"), (False, "'<b>'")):
+        with pytest.raises(gr.Error) as caught, errors_in_words(is_page=is_page):
+            raise ModelLoadError("'<b>'")
+        assert caught.value.message.replace("&gt;", ">") == expected
+
+
+def test_languages_have_both_names_and_stand_in_the_order_of_the_english_ones() -> None:
+    codes = ("zh", "fr", "en")
+
+    assert language_choices([LANGUAGES[code] for code in codes]) == [
+        ("中文 (Chinese)", "zh"),
+        ("English", "en"),
+        ("français (French)", "fr"),
+        ("No forced language", "none"),
+    ]
