@@ -22,10 +22,21 @@ PROMPT_CHARS = (8, 80)  # natural lines of this length also serve as prompts out
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Token ids and labels, both int64 `(rows, tokens)`; label -100 carries no loss."""
+    """Token ids, labels and positions, all int64 `(rows, tokens)`.
+
+    Label -100 carries no loss. Positions start at 0 with every dialogue (with the row in text),
+    and a token sees those of its own dialogue alone.
+    """
 
     input_ids: Tensor
     labels: Tensor
+    position_ids: Tensor
+
+    def attention_mask(self) -> Tensor:
+        """Return which tokens see which, bool `(rows, 1, tokens, tokens)`."""
+        document = (self.position_ids == 0).cumsum(dim=1)
+        is_same = document[:, :, None] == document[:, None, :]
+        return is_same.tril()[:, None]
 
 
 class BatchMaker:
@@ -52,7 +63,7 @@ class BatchMaker:
             _window(self._text[codes[(start + i) % len(codes)]], rng, tokens) for i in range(rows)
         ]
         ids = torch.from_numpy(np.stack(windows))
-        return Batch(ids, ids.clone())
+        return Batch(ids, ids.clone(), torch.arange(tokens).expand(rows, -1))
 
     def dialogue_batch(self, step: int, *, rows: int, tokens: int) -> Batch:
         """Return rows packed with whole dialogues, loss on the answers only."""
@@ -60,7 +71,8 @@ class BatchMaker:
         stream = self._dialogue_tokens(rng)
         made = [_fill_row(stream, tokens) for _ in range(rows)]
         ids = torch.tensor([row[0] for row in made])
-        return Batch(ids, torch.tensor([row[1] for row in made]))
+        labels, positions = (torch.tensor([row[i] for row in made]) for i in (1, 2))
+        return Batch(ids, labels, positions)
 
     def _dialogue_tokens(self, rng: random.Random) -> Iterator[tuple[list[int], list[int]]]:
         while True:
@@ -82,7 +94,9 @@ class BatchMaker:
 def join(first: Batch, second: Batch) -> Batch:
     """Return both batches' rows as one batch; their rows must be equally long."""
     return Batch(
-        torch.cat([first.input_ids, second.input_ids]), torch.cat([first.labels, second.labels])
+        torch.cat([first.input_ids, second.input_ids]),
+        torch.cat([first.labels, second.labels]),
+        torch.cat([first.position_ids, second.position_ids]),
     )
 
 
@@ -99,12 +113,14 @@ def _window(ids: NDArray[np.int64], rng: np.random.Generator, tokens: int) -> ND
 
 def _fill_row(
     stream: Iterator[tuple[list[int], list[int]]], tokens: int
-) -> tuple[list[int], list[int]]:
-    """Pack dialogues into one row; the last one is cut at the row's end."""
+) -> tuple[list[int], list[int], list[int]]:
+    """Pack dialogues into one row of ids, labels, positions; the last one is cut at its end."""
     ids: list[int] = []
     labels: list[int] = []
+    positions: list[int] = []
     while len(ids) < tokens:
         more_ids, more_labels = next(stream)
         ids += more_ids
         labels += more_labels
-    return ids[:tokens], labels[:tokens]
+        positions += range(len(more_ids))
+    return ids[:tokens], labels[:tokens], positions[:tokens]

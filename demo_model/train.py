@@ -36,13 +36,13 @@ class Recipe:
     text_steps: int = 4793
     text_rows: int = 16
     text_row_tokens: int = 192
-    dialogue_steps: int = 3600
-    dialogue_rows: int = 6
-    mixed_text_rows: int = 2
+    dialogue_steps: int = 3807
+    dialogue_rows: int = 7
+    mixed_text_rows: int = 1
     dialogue_row_tokens: int = 384
     peak_rate: float = 2.5e-3
     warmup_steps: int = 100
-    decay_fraction: float = 0.45  # of all steps, at the end, linear to a hundredth
+    decay_fraction: float = 0.2209  # of all steps, at the end, linear to a hundredth
     weight_decay: float = 0.1
     gradient_norm: float = 1.0
 
@@ -78,7 +78,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(self.step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = self.model(input_ids=batch.input_ids, labels=batch.labels).loss
+            loss = self.model(
+                input_ids=batch.input_ids,
+                position_ids=batch.position_ids,
+                attention_mask=batch.attention_mask(),
+                labels=batch.labels,
+            ).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_norm)
         self.optimizer.step()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from steering.detection import detect
+    from steering.engine import Engine
     from steering.errors import SteeringError
-    from steering.generation import Engine, Sampling, generate
+    from steering.generation import Sampling, generate
     from steering.languages import LANGUAGES, Language, parse_language
     from steering.lape import LapeParameters, lape
     from steering.loading import load_model
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Engine": "generation",
+    "Engine": "engine",
     "LANGUAGES": "languages",
     "Language": "languages",
     "LapeParameters": "lape",

@@ -1,17 +1,14 @@
-"""Generates replies: a plain function for scripts, and an engine whose thread owns the model.
+"""Generates replies to a batch of conversations, each row with its own plan.
 
-The engine has a queue in front of it; every request carries its own plans, so nothing is shared
-between requests. Knows conversations and plans, not how a plan is made or what language came out.
+Knows conversations and plans, not how a plan is made or what language came out; `engine.py` puts
+a thread and a queue around it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
@@ -50,21 +47,6 @@ class Sampling:
                 raise GenerationError(
                     f"'{name}' is '{getattr(self, name)}'. Expected {expected}; correct it."
                 )
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationRequest:
-    """A batch of conversations to answer, one plan each.
-
-    Args:
-        conversations: One per row, each ending with the person's message.
-        plans: One per row.
-        sampling: For all rows.
-    """
-
-    conversations: tuple[tuple[Message, ...], ...]
-    plans: tuple[SteeringPlan, ...]
-    sampling: Sampling = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,105 +108,23 @@ def _reply_to(
         fit_prompt(model, conversation, answer_tokens=sampling.max_new_tokens)
         for conversation in conversations
     ]
-    rows = _Rows(model, fitted)
-    _run(model, fitted, sampling, streamer=rows, stop=threading.Event())
+    rows = ReplyRows(model, fitted)
+    run_batch(model, fitted, sampling, streamer=rows, stop=threading.Event())
     return rows.update(is_final=True)
 
 
-class Engine:
-    """One thread that owns the model, and a queue in front of it.
-
-    The model is loaded in that thread, so constructing an engine returns at once; a request that
-    comes earlier waits. A load that fails is raised at every request.
-    """
-
-    def __init__(self, load: Callable[[], LoadedModel], *, max_waiting: int = 32) -> None:
-        """Start the thread; *load* runs in it."""
-        self._load = load
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(max_waiting)
-        self._loaded = threading.Event()
-        self._is_closed = False
-        self._door = threading.Lock()  # so that no job comes after the one that ends the thread
-        self._outcome: LoadedModel | BaseException
-        self._thread = threading.Thread(target=self._serve, name="langsteer-engine", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_ready(self) -> bool:
-        """Say whether the model is loaded, or has failed to load."""
-        return self._loaded.is_set()
-
-    def model(self, *, timeout_s: float | None = None) -> LoadedModel:
-        """Return the loaded model, waiting for it.
-
-        Raises:
-            SteeringError: What loading raised, or GenerationError when it takes longer.
-        """
-        if not self._loaded.wait(timeout_s):
-            raise GenerationError(f"The model is still loading after '{timeout_s}' s. Try again.")
-        if isinstance(self._outcome, BaseException):
-            raise self._outcome
-        return self._outcome
-
-    def stream(
-        self, request: GenerationRequest, *, heartbeat_s: float | None = None
-    ) -> Iterator[ReplyUpdate]:
-        """Yield updates until every row is finished; closing the iterator stops the model.
-
-        The last update has a finish reason for every row. The model stops within one token.
-
-        Args:
-            request: What to answer.
-            heartbeat_s: Yield after this time also when nothing changed, as an iterator can be
-                closed only where it yields; never when omitted.
-
-        Raises:
-            GenerationError: If the queue is full, a message is empty, or memory runs out.
-            SteeringError: What loading the model raised.
-        """
-        job = _Job(request)
-        with self._door:
-            if self._is_closed:
-                raise GenerationError("This engine is closed. Start another one.")
-            try:
-                self._jobs.put_nowait(job)
-            except queue.Full:
-                raise GenerationError(
-                    f"'{self._jobs.maxsize}' people are waiting already. Try again in a moment."
-                ) from None
-        yield from job.updates(heartbeat_s)
-
-    def reply(self, request: GenerationRequest) -> ReplyUpdate:
-        """Return the finished replies of a request."""
-        for update in self.stream(request):
-            last = update
-        return last
-
-    def close(self, *, timeout_s: float = 10.0) -> None:
-        """Let the running and the waiting requests finish, then end the thread."""
-        with self._door:
-            self._is_closed = True
-        with contextlib.suppress(queue.Full):
-            self._jobs.put(None, timeout=timeout_s)
-        self._thread.join(timeout_s)
-
-    def _serve(self) -> None:
-        try:
-            self._outcome = self._load()
-        except BaseException as err:  # it is raised where the model is asked for
-            self._outcome = err
-        self._loaded.set()
-        while (job := self._jobs.get()) is not None:
-            try:
-                job.run(self.model())
-            except BaseException as err:  # it belongs to the caller
-                job.fail(err)
-
-
-class _Rows(BaseStreamer):
+class ReplyRows(BaseStreamer):
     """Collects the tokens of a batch as `generate` makes them, and decodes them on demand."""
 
-    def __init__(self, model: LoadedModel, prompts: Sequence[FittedPrompt]) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        prompts: Sequence[FittedPrompt],
+        *,
+        on_token: Callable[[], None] | None = None,
+    ) -> None:
+        """Begin with empty replies; *on_token* is called after every token."""
+        self._on_token = on_token
         self._tokenizer = model.tokenizer
         self._end_ids = _end_ids(model)
         self._notes = tuple(prompt.note for prompt in prompts)
@@ -244,6 +144,8 @@ class _Rows(BaseStreamer):
                 self._reasons[row] = "end"
             else:
                 self._ids[row].append(token)
+        if self._on_token is not None:
+            self._on_token()
 
     def end(self) -> None:
         """Do nothing: the caller knows when generation is over."""
@@ -267,88 +169,6 @@ class _Rows(BaseStreamer):
         return str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip().rstrip("\ufffd")
 
 
-class _Job:
-    """A request on its way through the engine: run by its thread, read by the caller's."""
-
-    def __init__(self, request: GenerationRequest) -> None:
-        self._request = request
-        self._stop = threading.Event()
-        self._news = threading.Condition()
-        self._rows: _Rows | None = None
-        self._is_over = False
-        self._error: BaseException | None = None
-
-    def run(self, model: LoadedModel) -> None:
-        """Generate, in the engine's thread."""
-        if self._stop.is_set():
-            return self._finish()
-        sampling = self._request.sampling
-        fitted = [
-            fit_prompt(model, conversation, answer_tokens=sampling.max_new_tokens)
-            for conversation in self._request.conversations
-        ]
-        self._rows = _Rows(model, fitted)
-        streamer = _Notifier(self._rows, self._tell)
-        with steered(model.model, self._request.plans):
-            _run(model, fitted, sampling, streamer=streamer, stop=self._stop)
-        return self._finish()
-
-    def fail(self, error: BaseException) -> None:
-        """Hand an error to the caller."""
-        self._error = error
-        self._finish()
-
-    def updates(self, heartbeat_s: float | None) -> Iterator[ReplyUpdate]:
-        """Yield updates as tokens come, in the caller's thread."""
-        seen_tokens = -1
-        rows = len(self._request.conversations)
-        try:
-            while True:
-                with self._news:
-                    self._news.wait_for(partial(self._has_news, seen_tokens), heartbeat_s)
-                    is_over = self._is_over
-                if self._error is not None:
-                    raise self._error
-                if self._rows is None and is_over:
-                    return
-                if self._rows is None:
-                    yield ReplyUpdate(("",) * rows, (None,) * rows, ("",) * rows, 0)
-                    continue
-                update = self._rows.update(is_final=is_over, is_stopped=self._stop.is_set())
-                seen_tokens = update.new_tokens
-                yield update
-                if is_over:
-                    return
-        finally:
-            self._stop.set()
-
-    def _has_news(self, seen_tokens: int) -> bool:
-        return self._is_over or (self._rows is not None and self._rows.new_tokens > seen_tokens)
-
-    def _tell(self) -> None:
-        with self._news:
-            self._news.notify_all()
-
-    def _finish(self) -> None:
-        with self._news:
-            self._is_over = True
-            self._news.notify_all()
-
-
-class _Notifier(BaseStreamer):
-    """Passes tokens on and wakes the reader."""
-
-    def __init__(self, rows: _Rows, tell: Callable[[], None]) -> None:
-        self._rows, self._tell = rows, tell
-
-    def put(self, value: Tensor) -> None:
-        self._rows.put(value)
-        self._tell()
-
-    def end(self) -> None:
-        self._tell()
-
-
 class _StopWhenSet(StoppingCriteria):
     """Ends all rows after the current token once an event is set."""
 
@@ -359,15 +179,19 @@ class _StopWhenSet(StoppingCriteria):
         return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
 
 
-def _run(
+def run_batch(
     model: LoadedModel,
     prompts: Sequence[FittedPrompt],
     sampling: Sampling,
     *,
-    streamer: BaseStreamer,
+    streamer: ReplyRows,
     stop: threading.Event,
 ) -> None:
-    """Generate one left-padded batch into the streamer."""
+    """Generate one left-padded batch into the streamer, until *stop* is set.
+
+    Raises:
+        GenerationError: If there is no prompt, or memory runs out.
+    """
     if not prompts:
         raise GenerationError("Cannot answer '0' conversations. Expected at least one.")
     pad = model.tokenizer.pad_token_id or 0

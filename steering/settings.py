@@ -58,17 +58,17 @@ def read_settings() -> Settings:
 def _unknown_names() -> list[str]:
     """Describe every LANGSTEER_* variable that is not a setting."""
     known = [
-        _PREFIX + name.upper()
-        for name, field in Settings.model_fields.items()
-        if field.validation_alias is None
+        name.upper() for name, field in Settings.model_fields.items() if not field.validation_alias
     ]
+    expected = ", ".join(_PREFIX + name for name in known)
     problems = []
-    for name in sorted(os.environ):
-        if not name.upper().startswith(_PREFIX) or name.upper() in known:
+    for variable in sorted(os.environ):
+        name = variable.upper().removeprefix(_PREFIX)
+        if name == variable.upper() or name in known:
             continue
-        nearest = difflib.get_close_matches(name.upper(), known, n=1)
-        hint = f"Did you mean {nearest[0]}?" if nearest else "Remove it."
-        problems.append(f"Unknown setting '{name}'. Expected one of: {', '.join(known)}. {hint}")
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {_PREFIX}{nearest[0]}?" if nearest else "Remove it."
+        problems.append(f"Unknown setting '{variable}'. Expected one of: {expected}. {hint}")
     return problems
 
 

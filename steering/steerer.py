@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from steering.architectures import Site, hidden_size
+from steering.architectures import Site, find_architecture, hidden_size
 from steering.errors import PlanError
 from steering.hooks import TensorEdit, attached, find_sites
 from steering.languages import parse_language
@@ -54,6 +54,11 @@ class PositionClock:
             self._onset = self._fixed_onset
         elif past_tokens == 0:
             self._onset = new_tokens - 1
+
+    @property
+    def new_tokens(self) -> int:
+        """Return the number of columns of the current pass."""
+        return self._columns[1] - self._columns[0]
 
     def span(self, phase: Phase) -> slice | None:
         """Return the columns of the current pass that are in a phase, or None."""
@@ -217,6 +222,11 @@ def _layer_device(layer: torch.nn.Module, model: PreTrainedModel) -> torch.devic
 
 def _make_edit(table: Mapping[Place, _BatchEdit], site: Site, clock: PositionClock) -> TensorEdit:
     def edit(layer: int, activation: Tensor) -> Tensor | None:  # (B, T, units)
+        if activation.shape[1] != clock.new_tokens:
+            raise PlanError(
+                f"Cannot steer '{activation.shape[1]}' positions whose places are not known. "
+                "Expected the whole decoder to run; call the model, not single layers of it."
+            )
         edited = None
         for phase in PHASES:
             batch_edit = table.get((site, phase, layer))
@@ -235,7 +245,10 @@ def _make_edit(table: Mapping[Place, _BatchEdit], site: Site, clock: PositionClo
 def _watch_forward(
     model: PreTrainedModel, clock: PositionClock, *, rows: int
 ) -> torch.utils.hooks.RemovableHandle:
-    """Tell the clock of every forward pass of the decoder, and refuse a batch of another size."""
+    """Tell the clock of every forward pass of the decoder, and refuse a batch of another size.
+
+    The decoder is what holds the layers; OPT runs it without going through its base model.
+    """
 
     def note(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tokens = args[0] if args else kwargs.get("input_ids")
@@ -249,4 +262,5 @@ def _watch_forward(
         cache = kwargs.get("past_key_values")
         clock.note_forward(0 if cache is None else cache.get_seq_length(), tokens.shape[1])
 
-    return model.base_model.register_forward_pre_hook(note, with_kwargs=True)
+    path, _, _ = find_architecture(model.config).layers_path.rpartition(".")
+    return model.get_submodule(path).register_forward_pre_hook(note, with_kwargs=True)

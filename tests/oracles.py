@@ -114,7 +114,7 @@ def _edit_by_loops(units: Tensor, plan: SteeringPlan, site: str, layer: int, ons
     edited = units.clone()
     for position in range(units.shape[1]):
         phase = "prompt" if position < onset else "onset" if position == onset else "body"
-        edit = plan.edits.get((site, phase, layer))  # type: ignore[call-overload]  # plain words
+        edit = plan.edits.get((site, phase, layer))  # type: ignore[arg-type]  # plain words
         if edit is None:
             continue
         for unit, scale, shift in zip(edit.units, edit.scale, edit.shift, strict=True):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from steering.activation_stats import ActivationStats, PhaseStats, merge_stats
+from steering.activation_stats import ActivationStats, PhaseStats, StatsPhase, merge_stats
 from steering.errors import StatsError
 from steering.languages import Language
 from tests.toy import EN, FR, HIDDEN, SW, TOY_LANGUAGES, VOCAB, make_phase_stats, make_toy_stats
@@ -106,7 +107,7 @@ def test_token_counts_are_by_language(toy_stats: ActivationStats) -> None:
 
 
 def with_row(stats: ActivationStats, language: Language, row: PhaseStats) -> ActivationStats:
-    phases: Mapping[str, Mapping[Language, PhaseStats]] = {
+    phases: Mapping[StatsPhase, Mapping[Language, PhaseStats]] = {
         **stats.phases,
         "text": {**stats.phases["text"], language: row},
     }
@@ -117,11 +118,12 @@ def test_language_without_tokens_is_refused_by_name(toy_stats: ActivationStats) 
     empty = replace(toy_stats.phases["text"][SW], token_count=0)
     stats = with_row(toy_stats, SW, empty)
 
-    for ask in (
+    asks: list[Callable[[], Tensor]] = [
         lambda: stats.activation_prob("text"),
         lambda: stats.mean("text", "gate"),
         lambda: stats.residual_mean("text"),
-    ):
+    ]
+    for ask in asks:
         with pytest.raises(StatsError, match="'sw' has no tokens in phase 'text'"):
             ask()
     assert stats.activation_prob("onset").shape == (2, 48, 5)

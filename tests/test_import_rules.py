@@ -18,7 +18,7 @@ DATA = ["activation_stats", "neuron_set", "steering_plan", "architectures"]
 METHODS = ["lape", "neuron_plans", "baselines", "residual", "sharing", "token_bias"]
 EDGES = ["neuron_set_file", "imports", "corpus", "hooks", "loading"]
 WORK = ["conversation", "recording", "steerer", "detection", "identification", "countable_text"]
-USE = ["building", "generation", "guard", "calibration", "evaluation", "export"]
+USE = ["building", "generation", "engine", "guard", "calibration", "evaluation", "export"]
 SURFACES = ["cli", "api", "ui"]
 BELOW_SURFACES = [*WORDS, *DATA, *METHODS, *EDGES, *WORK, *USE, "bundled", "settings"]
 
@@ -46,6 +46,7 @@ ALLOWED: dict[str, list[str]] = {
     "identification": ["function_words", "unicode_scripts", "languages", "errors"],
     "detection": ["identification", "countable_text", "unicode_scripts", "languages", "errors"],
     "generation": [*WORDS, *DATA, "token_bias", "loading", "conversation", "steerer"],
+    "engine": [*WORDS, *DATA, "loading", "conversation", "steerer", "generation"],
     "guard": ["generation", "detection", "languages", "errors"],
     "calibration": [*WORDS, *DATA, *METHODS, *EDGES, *WORK, "generation", "guard", "evaluation"],
     "building": [*WORDS, *DATA, *METHODS, "loading"],

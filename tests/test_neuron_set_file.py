@@ -107,9 +107,11 @@ def test_residual_means_are_optional(toy_set: NeuronSet, tmp_path: Path) -> None
 
 def test_same_set_gives_the_same_bytes(toy_set: NeuronSet, saved: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.safetensors"
-    turned = {phase: means for phase, means in reversed(toy_set.gate_means.items())}
+    turned = dict(reversed(list(toy_set.gate_means.items())))
+    counts = dict(reversed(toy_set.metadata.token_counts.items()))
+    metadata = toy_set.metadata.model_copy(update={"token_counts": counts})
 
-    save_neuron_set(replace(toy_set, gate_means=turned), again)
+    save_neuron_set(replace(toy_set, metadata=metadata, gate_means=turned), again)
 
     assert again.read_bytes() == saved.read_bytes()
 

@@ -36,12 +36,16 @@ def make_edit(rows: dict[int, tuple[int, int]]) -> Edit:
     )
 
 
-PLANS = st.dictionaries(PLACES, ROWS.map(make_edit), max_size=4).map(SteeringPlan)
+def make_plan(edits: dict[tuple[str, str, int], Edit]) -> SteeringPlan:
+    return SteeringPlan(edits)  # type: ignore[arg-type]  # places are drawn as plain words
+
+
+PLANS = st.dictionaries(PLACES, ROWS.map(make_edit), max_size=4).map(make_plan)
 
 
 def apply_at(plan: SteeringPlan, place: tuple[str, str, int], values: Tensor) -> Tensor:
     edited = values.clone()
-    if edit := plan.edits.get(place):  # type: ignore[call-overload]  # drawn as plain words
+    if edit := plan.edits.get(place):  # type: ignore[arg-type]  # drawn as plain words
         for unit, scale, shift in zip(edit.units, edit.scale, edit.shift, strict=True):
             edited[unit] = edited[unit] * scale + shift
     return edited

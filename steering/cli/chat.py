@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from steering.bundled import BUNDLED_NEURON_SET
 from steering.cli.arguments import add_model_arguments, load_chosen_model
 from steering.conversation import Message
-from steering.generation import Engine, GenerationRequest
+from steering.engine import Engine, GenerationRequest
 from steering.languages import parse_language
 from steering.neuron_plans import SteeringRequest, make_plan
 from steering.neuron_set_file import load_neuron_set

@@ -5,13 +5,15 @@ The steering is an argument of every turn. Knows messages and plans, not compone
 
 import difflib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from steering.conversation import Message
+from steering.engine import Engine, GenerationRequest
 from steering.errors import PlanError
-from steering.generation import Engine, GenerationRequest, ReplyUpdate, Sampling
+from steering.generation import ReplyUpdate, Sampling
 from steering.languages import Language, parse_language
 from steering.neuron_plans import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet
@@ -71,10 +73,17 @@ class Chat:
         target = None if is_free else parse_language(language, known=self.neurons.languages)
         return Wish(target, _read_level(level), has_twin)
 
-    def answer(self, conversation: Sequence[Message], wish: Wish) -> Iterator[ReplyUpdate]:
-        """Yield the answer so far, at most ten times a second; closing stops the model.
+    def answer(
+        self,
+        conversation: Sequence[Message],
+        wish: Wish,
+        *,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[ReplyUpdate]:
+        """Yield the answer so far, at most ten times a second; the last update is the finished one.
 
-        Row 0 is the steered answer, row 1 its twin where one is wanted.
+        Row 0 is the steered answer, row 1 its twin where one is wanted. The model stops within a
+        token when this is closed, or when *is_stopped* says so.
 
         Raises:
             SteeringError: In words for the person.
@@ -88,11 +97,16 @@ class Chat:
         )
         request = GenerationRequest((tuple(conversation),) * len(plans), plans, sampling)
         shown_s = 0.0
-        for update in self.engine.stream(request, heartbeat_s=_UPDATE_S):
-            is_over = None not in update.finish_reasons
-            if is_over or time.monotonic() - shown_s >= _UPDATE_S:
-                shown_s = time.monotonic()
-                yield update
+        with closing(self.engine.stream(request, heartbeat_s=_UPDATE_S)) as updates:
+            for update in updates:
+                if is_stopped():
+                    reasons = tuple(reason or "stopped" for reason in update.finish_reasons)
+                    yield replace(update, finish_reasons=reasons)
+                    return
+                is_over = None not in update.finish_reasons
+                if is_over or time.monotonic() - shown_s >= _UPDATE_S:
+                    shown_s = time.monotonic()
+                    yield update
 
     def line_under(self, text: str, wish: Wish, notes: Sequence[str]) -> str:
         """Return the line of HTML under a finished answer."""

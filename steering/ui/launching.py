@@ -9,8 +9,8 @@ import socket
 
 import gradio as gr
 
+from steering.engine import Engine
 from steering.errors import SettingsError, SteeringError
-from steering.generation import Engine
 from steering.loading import LoadedModel, load_model
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set
@@ -38,18 +38,8 @@ def serve(settings: Settings) -> None:
     neurons = load_neuron_set(settings.neuron_set)
     engine = Engine(lambda: _load(settings, neurons))
     page = build_page(Chat(engine, neurons, settings.max_new_tokens), model=settings.model)
-    page.queue(max_size=_MAX_WAITING)
     try:
-        page.launch(
-            server_name=settings.server_name,
-            server_port=settings.server_port,
-            theme=make_theme(),
-            css=CSS,
-            head=HEAD,
-            footer_links=["api"],
-            ssr_mode=False,
-            run_history=False,
-        )
+        open_page(page, name=settings.server_name, port=settings.server_port)
     except OSError as err:  # taken since it was checked
         raise SettingsError(_cannot_listen(settings.server_name, settings.server_port)) from err
     finally:
@@ -67,6 +57,22 @@ def build_page(chat: Chat, *, model: str) -> gr.Blocks:
     with page:
         connect(page, lay_out(chat.neurons.languages, model), chat)
     return page
+
+
+def open_page(page: gr.Blocks, *, name: str, port: int, is_blocking: bool = True) -> None:
+    """Serve a page at an address, until the program is interrupted if it *is_blocking*."""
+    page.queue(max_size=_MAX_WAITING)
+    page.launch(
+        server_name=name,
+        server_port=port,
+        prevent_thread_lock=not is_blocking,
+        theme=make_theme(),
+        css=CSS,
+        head=HEAD,
+        footer_links=["api"],
+        ssr_mode=False,
+        run_history=False,
+    )
 
 
 def _load(settings: Settings, neurons: NeuronSet) -> LoadedModel:

@@ -42,7 +42,7 @@ class Parts:
     status: gr.HTML
     timer: gr.Timer
     wish: gr.State  # what the running or last answer was asked with
-    is_busy: gr.State
+    turn: gr.State  # id of the running turn; empty when none runs
 
 
 def lay_out(languages: Sequence[Language], model: str) -> Parts:
@@ -83,7 +83,7 @@ def lay_out(languages: Sequence[Language], model: str) -> Parts:
     return Parts(
         language=language, level=level, compare=compare, chat=chat, twin_column=twin_column,
         twin=twin, box=box, send=send, stop=stop, retry=retry, new_chat=new_chat, status=status,
-        timer=gr.Timer(0.5), wish=gr.State(None), is_busy=gr.State(False),
+        timer=gr.Timer(0.5), wish=gr.State(None), turn=gr.State(""),
     )  # fmt: skip
 
 

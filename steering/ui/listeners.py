@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
-from gradio.events import api
+from gradio.events import Dependency, api
 
 from steering.conversation import Message
 from steering.ui.chat import Chat
@@ -28,37 +28,38 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat) -> None:
     """Add all listeners and the endpoint; call it inside *page*."""
     turns = Turns(parts, chat)
     shown = [parts.chat, parts.twin]
+    state = [*shown, parts.send, parts.stop, parts.turn, parts.wish]
     asked = [*shown, parts.language, parts.level, parts.compare]
-    rest = [parts.send, parts.stop, parts.is_busy]
-    state = [*shown, *rest, parts.wish]
-    send = gr.on(
-        [parts.send.click, parts.box.submit],
-        turns.check_message,
-        [parts.box, parts.is_busy],
-        None,
-        **_CHECK,
-    ).success(turns.begin, [parts.box, *asked], [parts.box, *state], **_QUICK)
-    again = parts.retry.click(
-        turns.check_question, [parts.chat, parts.is_busy], None, **_CHECK
-    ).success(turns.begin_again, [*asked, parts.wish], state, **_QUICK)
-    example = parts.chat.example_select(turns.begin_example, asked, state, **_QUICK)
-    running = []
-    for start in (send, example, again):
-        turn = start.success(
-            turns.write,
-            [*shown, parts.wish],
-            shown,
-            show_progress="hidden",
-            api_visibility="private",
-            **_MODEL,
-        )
-        turn.success(turns.settle, None, rest, **_QUICK)
-        turn.failure(turns.settle, None, rest, **_QUICK)  # such as a full queue
-        running.append(turn)
-    parts.stop.click(turns.stop, [*shown, parts.wish], [*shown, *rest], cancels=running, **_QUICK)
-    parts.new_chat.click(turns.begin_anew, None, [parts.box, *state], cancels=running, **_QUICK)
+    message = [parts.box, parts.turn]
+    picked = parts.chat.example_select(turns.pick_example, None, parts.box, **_QUICK)
+    for sent in (parts.send.click, parts.box.submit, picked.success):
+        checked = sent(turns.check_message, message, None, **_CHECK)
+        begun = checked.success(turns.begin, [parts.box, *asked], [parts.box, *state], **_QUICK)
+        _finish_turn(parts, turns, begun)
+    checked = parts.retry.click(turns.check_question, [parts.chat, parts.turn], None, **_CHECK)
+    begun = checked.success(turns.begin_again, [*asked, parts.wish], state, **_QUICK)
+    _finish_turn(parts, turns, begun)
+    parts.stop.click(turns.stop, parts.turn, parts.stop, **_QUICK)
+    parts.new_chat.click(
+        turns.begin_anew, parts.turn, [parts.box, *shown, parts.wish, parts.stop], **_QUICK
+    )
     _watch_choices(page, parts, turns)
     api(make_endpoint(chat), api_name="chat", **_MODEL)
+
+
+def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
+    """Write the answer to a turn that has begun, then make ready for the next."""
+    shown = [parts.chat, parts.twin]
+    written = begun.success(
+        turns.write,
+        [*shown, parts.wish, parts.turn],
+        shown,
+        show_progress="hidden",
+        api_visibility="private",
+        **_MODEL,
+    )
+    for ended in (written.success, written.failure):  # a failure is such as a full queue
+        ended(turns.settle, parts.turn, [parts.send, parts.stop, parts.turn], **_QUICK)
 
 
 def make_endpoint(chat: Chat) -> Callable[[str, str, str], Iterator[str]]:

@@ -13,9 +13,6 @@ from steering.conversation import Message
 # One message as gradio takes and gives it; its keys are gradio's.
 ShownMessage: TypeAlias = dict[str, Any]
 
-# How the line under an answer begins while the answer is being written.
-_UNFINISHED = '<span class="waiting">'
-
 # The ampersand first, so that every step can be undone.
 _ESCAPES = (("&", "&amp;"), ("<", "&lt;"), ("![", "&#33;["))
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
@@ -37,15 +34,9 @@ def show_question(text: str) -> ShownMessage:
     return {"role": "user", "content": [_block(escape_tags(text))]}
 
 
-def show_answer(text: str, line: str, *, is_finished: bool = True) -> ShownMessage:
+def show_answer(text: str, line: str) -> ShownMessage:
     """Return an answer and the line of HTML under it, as the Chatbot takes them."""
-    shown = line if is_finished else f"{_UNFINISHED}{line}</span>"
-    return {"role": "assistant", "content": [_block(escape_tags(text)), _block(shown)]}
-
-
-def is_unfinished(shown: ShownMessage) -> bool:
-    """Whether a message is an answer that is still being written."""
-    return shown["role"] == "assistant" and _UNFINISHED in str(shown["content"])
+    return {"role": "assistant", "content": [_block(escape_tags(text)), _block(line)]}
 
 
 def up_to_question(history: Sequence[ShownMessage]) -> list[ShownMessage]:
@@ -58,18 +49,12 @@ def before_question(history: Sequence[ShownMessage]) -> list[ShownMessage]:
     return list(history[: max(_last_question(history), 0)])
 
 
-def before_answer(history: Sequence[ShownMessage]) -> list[ShownMessage]:
-    """Return the history without the answer at its end, if there is one."""
-    has_answer = bool(history) and history[-1]["role"] == "assistant"
-    return list(history[:-1] if has_answer else history)
-
-
 def answerable(messages: Sequence[Message]) -> list[Message]:
     """Leave out questions that got no answer, but the last: roles have to alternate."""
-    followers = [*[message.role for message in messages[1:]], "assistant"]
+    next_roles = [*(message.role for message in messages[1:]), "assistant"]
     return [
         message
-        for message, next_role in zip(messages, followers, strict=True)
+        for message, next_role in zip(messages, next_roles, strict=False)
         if message.role != "user" or next_role != "user"
     ]
 

@@ -41,11 +41,12 @@ CSS = """
 #chat .message p, #chat .message li, #twin .message p, #twin .message li, textarea {
   unicode-bidi: plaintext; text-align: start;
 }
+.message, .message p { overflow-wrap: anywhere; min-width: 0; }
 #chat pre, #twin pre { direction: ltr; unicode-bidi: isolate; }
 #box textarea { font-size: 16px; }
 
-/* Gradio draws the second block of a message as an aside; here it is the line under an answer. */
-.message.thought { opacity: 1 !important; }
+/* Gradio draws messages a little transparent, which costs contrast. */
+.message.thought, .message .prose { opacity: 1 !important; }
 ::placeholder { color: #64748b !important; opacity: 1; }
 .dark ::placeholder { color: #a3b1c6 !important; }
 .placeholder { font-size: .925rem; }
@@ -57,16 +58,16 @@ CSS = """
   display: none;
 }
 
-.badge, .note, .waiting { font-size: .8125rem; line-height: 1.3; }
+.badge, .note { font-size: .8125rem; line-height: 1.3; }
 .badge { display: inline-block; padding: .1rem .5rem; border-radius: 999px; font-weight: 600; }
 .badge-good { background: #dff3e4; color: #14532d; }
 .badge-bad { background: #fde5d3; color: #7c2d12; }
 .badge-neutral { background: #e5e9f0; color: #334155; }
-.note, .waiting { color: #475569; }
+.note { color: #475569; }
 .dark .badge-good { background: #14532d; color: #dcfce7; }
 .dark .badge-bad { background: #7c2d12; color: #ffedd5; }
 .dark .badge-neutral { background: #334155; color: #e2e8f0; }
-.dark .note, .dark .waiting { color: #cbd5e1; }
+.dark .note { color: #cbd5e1; }
 
 @media (max-width: 640px) { .placeholder { display: none; } }
 @media (prefers-reduced-motion: reduce) {

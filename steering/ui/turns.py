@@ -1,10 +1,11 @@
-"""What the page does with a turn: begin, write, settle, stop, ask again, begin anew.
+"""What the page does with a turn: begin, write, stop, settle, ask again, begin anew.
 
 Errors become words here: those that a person can cause as they are, all others as one sentence,
 with the traceback in the log. Knows no steering method.
 """
 
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,9 +22,7 @@ from steering.ui.layout import LOADING, SEND, Parts, status_html
 from steering.ui.messages import (
     ShownMessage,
     answerable,
-    before_answer,
     before_question,
-    is_unfinished,
     show_answer,
     show_question,
     to_plain,
@@ -57,23 +56,46 @@ def in_words(err: Exception) -> str:
     return _WENT_WRONG
 
 
+class StopSigns:
+    """Which turns a person asked to stop, by id, so that a turn can end itself in good order.
+
+    Were it cancelled from outside, an update of its own could still arrive after the last word.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[str, bool] = {}  # turn -> whether to forget the conversation as well
+
+    def ask(self, turn: str, *, is_to_forget: bool = False) -> None:
+        """Ask a turn to stop."""
+        self._asked[turn] = is_to_forget
+
+    def is_asked(self, turn: str) -> bool:
+        """Say whether a turn is to stop."""
+        return turn in self._asked
+
+    def take_down(self, turn: str) -> bool:
+        """Forget a turn that has ended; say whether its conversation is to be forgotten too."""
+        return self._asked.pop(turn, False)
+
+
 class Turns:
-    """The listeners of one page; holds its components and the chat, and nothing that changes."""
+    """The listeners of one page; holds its components, the chat, and which turns are to stop."""
 
     def __init__(self, parts: Parts, chat: Chat) -> None:
         self._parts, self._chat = parts, chat
+        self._stops = StopSigns()
 
-    def check_message(self, message: str, is_busy: bool) -> None:
+    def check_message(self, message: str, turn: str) -> None:
         """Refuse an empty message, and one while an answer is being written."""
         with errors_in_words():
-            _refuse_if(is_busy)
+            _refuse_if_running(turn)
             if not message.strip():
                 raise GenerationError("The message is empty. Expected some text; write it first.")
 
-    def check_question(self, history: History, is_busy: bool) -> None:
+    def check_question(self, history: History, turn: str) -> None:
         """Refuse to ask again where nothing was asked, or while an answer is being written."""
         with errors_in_words():
-            _refuse_if(is_busy)
+            _refuse_if_running(turn)
             if not up_to_question(history):
                 raise GenerationError("There is no question to ask again. Write a message first.")
 
@@ -91,10 +113,9 @@ class Turns:
             wish = self._chat.read_wish(language, level, has_twin=has_twin)
             return {self._parts.box: "", **self._start(history, twin, message, wish)}
 
-    def begin_example(self, event: gr.SelectData, *asked: Any) -> Updates:
-        """Ask an example's question; what the person was writing stays."""
-        updates = self.begin(event.value["text"], *asked)
-        return {part: value for part, value in updates.items() if part is not self._parts.box}
+    def pick_example(self, event: gr.SelectData) -> str:
+        """Put an example's question where a message is written."""
+        return str(event.value["text"])
 
     def begin_again(
         self,
@@ -117,20 +138,34 @@ class Turns:
             kept_twin = before_question(twin) if last is not None and last.has_twin else twin
             return self._start(before_question(history), kept_twin, question, wish)
 
-    def begin_anew(self) -> Updates:
-        """Forget the conversation."""
+    def begin_anew(self, turn: str) -> Updates:
+        """Forget the conversation; a turn that is running is stopped first."""
         parts = self._parts
-        return {parts.box: "", parts.chat: [], parts.twin: [], parts.wish: None, **self.settle()}
+        updates: Updates = {parts.box: "", parts.chat: [], parts.twin: [], parts.wish: None}
+        if not turn:
+            return updates
+        self._stops.ask(turn, is_to_forget=True)
+        return {**updates, parts.stop: _stopping()}
 
-    def write(self, history: History, twin: History, wish: Wish) -> Iterator[Updates]:
+    def stop(self, turn: str) -> Updates:
+        """Ask the running turn to stop; it marks the answer itself."""
+        if not turn:
+            return {self._parts.stop: gr.Button(visible=False)}
+        self._stops.ask(turn)
+        return {self._parts.stop: _stopping()}
+
+    def write(self, history: History, twin: History, wish: Wish, turn: str) -> Iterator[Updates]:
         """Stream the answer, and its twin where one is wanted, under the question.
 
         What goes wrong stands where the answer would: an error raised here would pass by.
         """
         parts = self._parts
+        conversation = answerable(to_plain(history))
         latest = ""
         try:
-            for update in self._chat.answer(answerable(to_plain(history)), wish):
+            for update in self._chat.answer(
+                conversation, wish, is_stopped=lambda: self._stops.is_asked(turn)
+            ):
                 latest = update.texts[0]
                 updates = {parts.chat: [*history, self._show(update, 0, wish)]}
                 if wish.has_twin:
@@ -139,24 +174,19 @@ class Turns:
         except Exception as err:
             failure = show_answer(latest, badge_html(Badge("bad", in_words(err)), ()))
             yield {parts.chat: [*history, failure], parts.twin: twin}
+        finally:
+            is_to_forget = self._stops.take_down(turn)
+        if is_to_forget:
+            yield {parts.chat: [], parts.twin: []}
 
-    def settle(self) -> Updates:
+    def settle(self, turn: str) -> Updates:
         """Make ready for the next message, whether the turn ended well or not."""
+        self._stops.take_down(turn)  # asked for after the turn's last word
         return {
             self._parts.send: gr.Button(visible=True),
-            self._parts.stop: gr.Button(visible=False),
-            self._parts.is_busy: False,
+            self._parts.stop: gr.Button("Stop", visible=False, interactive=True),
+            self._parts.turn: "",
         }
-
-    def stop(self, history: History, twin: History, wish: Wish | None) -> Updates:
-        """Mark what there is of the answers as stopped; gradio has closed `write` by this time."""
-        updates = self.settle()
-        if wish is None:
-            return updates
-        updates[self._parts.chat] = self._mark_stopped(history, wish)
-        if wish.has_twin:
-            updates[self._parts.twin] = self._mark_stopped(twin, wish)
-        return updates
 
     def look_at_model(self) -> Updates:
         """Say whether the model is there; once it is, the timer has nothing more to do."""
@@ -187,7 +217,7 @@ class Turns:
             parts.send: gr.Button(visible=False),
             parts.stop: gr.Button(visible=True),
             parts.wish: wish,
-            parts.is_busy: True,
+            parts.turn: uuid.uuid4().hex,
         }
 
     def _show(self, update: ReplyUpdate, row: int, wish: Wish) -> ShownMessage:
@@ -196,17 +226,13 @@ class Turns:
             line = self._chat.line_under(text, wish, notes_on(update, row))
             return show_answer(text, line)
         waits = LOADING if not self._chat.engine.is_ready else "Writing …"
-        return show_answer(text, waits, is_finished=False)
-
-    def _mark_stopped(self, history: History, wish: Wish) -> History:
-        if history and history[-1]["role"] == "assistant" and not is_unfinished(history[-1]):
-            return history
-        kept = before_answer(history)
-        answer = to_plain(history[len(kept) :])
-        text = answer[0].content if answer else ""
-        return [*kept, show_answer(text, self._chat.line_under(text, wish, ["(stopped)"]))]
+        return show_answer(text, badge_html(None, [waits]))
 
 
-def _refuse_if(is_busy: bool) -> None:
-    if is_busy:
+def _stopping() -> gr.Button:
+    return gr.Button("Stopping …", interactive=False)
+
+
+def _refuse_if_running(turn: str) -> None:
+    if turn:
         raise GenerationError("An answer is being written. Wait for its end, or press Stop.")

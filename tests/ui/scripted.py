@@ -3,9 +3,10 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
-from steering.generation import GenerationRequest, ReplyUpdate
+from steering.engine import GenerationRequest
+from steering.generation import ReplyUpdate
 
 ENGLISH = "The cat is sleeping on the sofa. It likes the sun and it does not want to move."
 FRENCH = "Le chat dort sur le canapé. Il aime le soleil et il ne veut pas bouger de là."
@@ -41,7 +42,7 @@ class ScriptedEngine:
 
     def stream(
         self, request: GenerationRequest, *, heartbeat_s: float | None = None
-    ) -> Iterator[ReplyUpdate]:
+    ) -> Generator[ReplyUpdate, None, None]:
         self.requests.append(request)
         self.running += 1
         rows = len(request.plans)
@@ -53,7 +54,7 @@ class ScriptedEngine:
         finally:
             self.running -= 1
 
-    def _say(self, request: GenerationRequest) -> Iterator[ReplyUpdate]:
+    def _say(self, request: GenerationRequest) -> Generator[ReplyUpdate, None, None]:
         rows = len(request.plans)
         message = request.conversations[0][-1].content
         if "fail" in message:

@@ -78,6 +78,16 @@ def test_closing_an_answer_stops_the_engine(chat: Chat, engine: ScriptedEngine) 
     assert engine.running == 0
 
 
+def test_a_stopped_answer_keeps_its_text_and_says_so(chat: Chat, engine: ScriptedEngine) -> None:
+    updates = []
+    for update in chat.answer([Message("user", "forever")], FR, is_stopped=lambda: bool(updates)):
+        updates.append(update)
+
+    assert updates[-1].finish_reasons == ("stopped",)
+    assert updates[-1].texts[0].startswith("Le")
+    assert engine.running == 0
+
+
 @pytest.mark.parametrize("text", ["none", "", " None "])
 def test_none_is_no_language(text: str, chat: Chat) -> None:
     assert chat.read_wish(text, "Strong") == Wish(None, "strong")

@@ -67,19 +67,11 @@ def test_tags_and_pictures_show_as_they_are_written_but_code_stays(text: str, sh
     assert messages.unescape_tags(shown) == text
 
 
-def test_an_answer_says_whether_it_is_still_written() -> None:
-    assert messages.is_unfinished(show_answer("Le", "Writing …", is_finished=False))
-    assert not messages.is_unfinished(ANSWER)
-    assert not messages.is_unfinished(QUESTION)
-
-
 def test_a_history_is_cut_at_its_last_question() -> None:
     history = [QUESTION, ANSWER, QUESTION, ANSWER]
 
     assert messages.up_to_question(history) == history[:3]
     assert messages.before_question(history) == history[:2]
-    assert messages.before_answer(history) == history[:3]
-    assert messages.before_answer(history[:3]) == history[:3]
     assert messages.up_to_question([]) == messages.before_question([]) == []
 
 

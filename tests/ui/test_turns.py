@@ -12,7 +12,7 @@ from steering.errors import ModelLoadError, NeuronSetMismatchError
 from steering.languages import LANGUAGES
 from steering.ui.chat import Chat, Wish
 from steering.ui.layout import LOADING, Parts, language_choices, lay_out
-from steering.ui.messages import is_unfinished, show_answer, show_question, to_plain
+from steering.ui.messages import show_answer, show_question, to_plain
 from steering.ui.turns import Turns, Updates, errors_in_words
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
@@ -33,7 +33,7 @@ def turns(parts: Parts, chat: Chat) -> Turns:
 
 def write_all(turns: Turns, parts: Parts, message: str, wish: Wish) -> Updates:
     question = show_question(message)
-    return list(turns.write([question], [question] if wish.has_twin else [], wish))[-1]
+    return list(turns.write([question], [question] if wish.has_twin else [], wish, "a turn"))[-1]
 
 
 def test_a_message_becomes_the_question_and_the_box_is_empty(turns: Turns, parts: Parts) -> None:
@@ -43,7 +43,7 @@ def test_a_message_becomes_the_question_and_the_box_is_empty(turns: Turns, parts
     assert updates[parts.chat] == [QUESTION]
     assert updates[parts.twin] == []
     assert updates[parts.wish] == FR
-    assert updates[parts.is_busy]
+    assert updates[parts.turn]
 
 
 def test_a_twin_gets_the_question_as_well(turns: Turns, parts: Parts) -> None:
@@ -53,9 +53,9 @@ def test_a_twin_gets_the_question_as_well(turns: Turns, parts: Parts) -> None:
 
 
 def test_an_answer_is_written_under_its_question(turns: Turns, parts: Parts) -> None:
-    *earlier, last = turns.write([QUESTION], [], FR)
+    *earlier, last = turns.write([QUESTION], [], FR, "a turn")
 
-    assert all(is_unfinished(updates[parts.chat][-1]) for updates in earlier)
+    assert all("Writing" in str(updates[parts.chat][-1]) for updates in earlier)
     assert to_plain(last[parts.chat])[-1].content == FRENCH
     assert "✓ French, as chosen" in str(last[parts.chat][-1])
     assert parts.twin not in last
@@ -99,28 +99,28 @@ def test_after_a_failure_the_next_question_stands_alone(
     turns: Turns, parts: Parts, engine: ScriptedEngine
 ) -> None:
     failed = write_all(turns, parts, "fail", FR)[parts.chat]
-    list(turns.write([*failed, QUESTION], [], FR))
+    list(turns.write([*failed, QUESTION], [], FR, "another turn"))
 
     assert [m.content for m in engine.requests[-1].conversations[0]] == ["Where is the cat?"]
 
 
-@pytest.mark.parametrize(("message", "is_busy"), [("", False), (" \n", False), ("Hi", True)])
+@pytest.mark.parametrize(("message", "turn"), [("", ""), (" \n", ""), ("Hi", "a turn")])
 def test_an_empty_message_and_one_too_many_are_refused(
-    message: str, is_busy: bool, turns: Turns
+    message: str, turn: str, turns: Turns
 ) -> None:
-    expected = "being written" if is_busy else "empty"
+    expected = "being written" if turn else "empty"
     with pytest.raises(gr.Error, match=expected):
-        turns.check_message(message, is_busy)
+        turns.check_message(message, turn)
 
 
 def test_a_good_message_passes(turns: Turns) -> None:
-    turns.check_message("Hi", False)
-    turns.check_question([QUESTION], False)
+    turns.check_message("Hi", "")
+    turns.check_question([QUESTION], "")
 
 
 def test_without_a_question_nothing_is_asked_again(turns: Turns) -> None:
     with pytest.raises(gr.Error, match="no question"):
-        turns.check_question([], False)
+        turns.check_question([], "")
 
 
 @pytest.mark.parametrize(
@@ -149,38 +149,63 @@ def test_asking_again_replaces_the_twin_of_the_last_turn_alone(turns: Turns, par
     assert kept[parts.twin] == history
 
 
-def test_stop_keeps_what_there_is_and_marks_it(turns: Turns, parts: Parts) -> None:
-    partial = show_answer("Le chat dort sur le canapé. Il aime", "Writing …", is_finished=False)
+def test_stop_ends_the_turn_which_marks_its_answers(turns: Turns, parts: Parts) -> None:
+    question = show_question("forever")
+    wish = replace(FR, has_twin=True)
+    written = turns.write([question], [question], wish, "a turn")
+    next(written)
+    assert turns.stop("a turn")[parts.stop].interactive is False
+    last = list(written)[-1]
 
-    updates = turns.stop([QUESTION, partial], [], FR)
-
-    answer = updates[parts.chat][-1]
-    assert to_plain([answer])[0].content == "Le chat dort sur le canapé. Il aime"
-    assert "(stopped)" in str(answer)
-    assert "✓ French, as chosen" in str(answer)
-    assert updates[parts.is_busy] is False
-
-
-def test_stop_before_the_first_word_leaves_a_mark(turns: Turns, parts: Parts) -> None:
-    updates = turns.stop([QUESTION], [QUESTION], replace(FR, has_twin=True))
-
-    for part in (parts.chat, parts.twin):
-        assert "(stopped)" in str(updates[part][-1])
-        assert len(to_plain(updates[part])) == 1
+    assert to_plain(last[parts.chat])[-1].content.startswith("Le")
+    assert to_plain(last[parts.twin])[-1].content.startswith("The")
+    assert "(stopped)" in str(last[parts.chat][-1])
+    assert "(stopped)" in str(last[parts.twin][-1])
 
 
-def test_stop_does_not_touch_an_answer_that_is_finished(turns: Turns, parts: Parts) -> None:
-    history = [QUESTION, show_answer(FRENCH, "<span>✓</span>")]
+def test_stop_before_the_first_word_leaves_a_mark(
+    make_chat: Callable[[ScriptedEngine], Chat], parts: Parts
+) -> None:
+    turns = Turns(parts, make_chat(ScriptedEngine(is_ready=False)))
+    turns.stop("a turn")
+    (last,) = turns.write([QUESTION], [], FR, "a turn")
 
-    assert turns.stop(history, [], FR)[parts.chat] == history
-    assert parts.chat not in turns.stop(history, [], None)
+    assert "(stopped)" in str(last[parts.chat][-1])
+    assert len(to_plain(last[parts.chat])) == 1
+
+
+def test_a_stop_is_for_one_turn_alone(turns: Turns, parts: Parts) -> None:
+    turns.stop("another turn")
+
+    last = list(turns.write([QUESTION], [], FR, "a turn"))[-1]
+
+    assert "(stopped)" not in str(last[parts.chat])
+
+
+def test_a_stop_that_comes_too_late_leaves_nothing_behind(turns: Turns, parts: Parts) -> None:
+    turns.stop("a turn")
+    turns.settle("a turn")
+
+    last = list(turns.write([QUESTION], [], FR, "a turn"))[-1]
+
+    assert "(stopped)" not in str(last[parts.chat])
 
 
 def test_a_new_chat_forgets_everything(turns: Turns, parts: Parts) -> None:
-    updates = turns.begin_anew()
+    updates = turns.begin_anew("")
 
     assert updates[parts.chat] == updates[parts.twin] == []
     assert updates[parts.wish] is None
+
+
+def test_the_last_word_of_a_turn_that_a_new_chat_ends_is_nothing(
+    turns: Turns, parts: Parts
+) -> None:
+    written = turns.write([show_question("forever")], [], FR, "a turn")
+    next(written)
+    turns.begin_anew("a turn")
+
+    assert list(written)[-1] == {parts.chat: [], parts.twin: []}
 
 
 def test_the_page_says_what_it_waits_for_until_the_model_is_there(

@@ -1,0 +1,1 @@
+"""Speed measurements; each prints a table and, last, one JSON line."""

@@ -1,0 +1,150 @@
+"""How fast the page is there and the bundled model writes: `python -m benchmarks.startup`.
+
+Starts `app.py` as a person would and measures until the page answers, the first answer through
+its API and the memory of the process; then, in this process, the first token and the speed with
+and without steering, in turn. Prints a table and, last, one JSON line.
+"""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import torch
+from gradio_client import Client
+
+from steering.bundled import BUNDLED_NEURON_SET
+from steering.conversation import Message, encode_prompt
+from steering.engine import Engine, GenerationRequest
+from steering.languages import LANGUAGES
+from steering.loading import BUNDLED_MODEL, LoadedModel, load_model
+from steering.neuron_plans import SteeringRequest, make_plan
+from steering.neuron_set_file import load_neuron_set
+from steering.steerer import steered
+from steering.steering_plan import NO_STEERING, SteeringPlan
+
+ROOT = Path(__file__).resolve().parent.parent
+QUESTION = "Where is the cat?"
+PAIRS = 9
+TOKENS = 100
+LIMIT_S = 120.0
+
+
+def measure_page() -> dict[str, float]:
+    """Start the app and return the seconds until it answers, to the first reply, and its memory."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    url = f"http://127.0.0.1:{port}/"
+    started = time.perf_counter()
+    app = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(url)
+        page_s = time.perf_counter() - started
+        client = Client(url, verbose=False)
+        asked = time.perf_counter()
+        client.predict(message=QUESTION, language="fr", steering="normal", api_name="/chat")
+        first_reply_s = time.perf_counter() - asked
+        asked = time.perf_counter()
+        client.predict(message=QUESTION, language="ja", steering="normal", api_name="/chat")
+        memory_gb = psutil.Process(app.pid).memory_info().rss / 1e9
+        return {
+            "page_s": page_s,
+            "first_reply_s": first_reply_s,
+            "second_reply_s": time.perf_counter() - asked,
+            "memory_gb": memory_gb,
+        }
+    finally:
+        app.terminate()
+        app.wait(20)
+
+
+def _wait_for(url: str) -> None:
+    end = time.perf_counter() + LIMIT_S
+    while time.perf_counter() < end:
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own page
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise SystemExit(f"error: the page did not answer within {LIMIT_S:g} s.")
+
+
+def measure_first_token(model: LoadedModel, plan: SteeringPlan) -> float:
+    """Return the median seconds from handing in a request to its first token."""
+    engine = Engine(lambda: model)
+    engine.model()
+    request = GenerationRequest(((Message("user", QUESTION),),), (plan,))
+    times = []
+    for _ in range(PAIRS):
+        started = time.perf_counter()
+        for update in engine.stream(request):
+            if update.new_tokens:
+                break
+        times.append(time.perf_counter() - started)
+    engine.close()
+    return statistics.median(times)
+
+
+def measure_speed(model: LoadedModel, plan: SteeringPlan) -> tuple[float, float]:
+    """Return tokens/s while steered, and the median over pairs of steered time / unsteered time."""
+    ids = torch.tensor([encode_prompt(model.tokenizer, [Message("user", QUESTION)])])
+    _seconds(model, ids, plan)
+    pairs = [(_seconds(model, ids, plan), _seconds(model, ids, NO_STEERING)) for _ in range(PAIRS)]
+    ratio = statistics.median(on / off for on, off in pairs)
+    return TOKENS / statistics.median(on for on, _ in pairs), ratio
+
+
+def _seconds(model: LoadedModel, ids: torch.Tensor, plan: SteeringPlan) -> float:
+    with torch.inference_mode(), steered(model.model, [plan]):
+        started = time.perf_counter()
+        model.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            min_new_tokens=TOKENS,
+            max_new_tokens=TOKENS,
+            pad_token_id=model.tokenizer.pad_token_id,
+        )
+        return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    page = measure_page()
+    neurons = load_neuron_set(BUNDLED_NEURON_SET)
+    plan = make_plan(neurons, SteeringRequest(LANGUAGES["fr"]))
+    model = load_model(BUNDLED_MODEL)
+    first_token_s = measure_first_token(model, plan)
+    tokens_per_s, ratio = measure_speed(model, plan)
+    rows = [
+        ("page answers", f"{page['page_s']:.1f} s", "15 s"),
+        ("first reply, model loading included", f"{page['first_reply_s']:.1f} s", ""),
+        ("second reply", f"{page['second_reply_s']:.1f} s", ""),
+        ("memory of the process", f"{page['memory_gb']:.2f} GB", "1.5 GB"),
+        ("first token", f"{first_token_s:.2f} s", "1.5 s"),
+        ("speed, steered", f"{tokens_per_s:.0f} tokens/s", "60 tokens/s"),
+        ("steering costs", f"{ratio - 1:+.1%} of the time", "5%"),
+    ]
+    print("| what | measured | limit |\n|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    numbers = page | {
+        "first_token_s": first_token_s,
+        "tokens_per_s": tokens_per_s,
+        "steering_overhead": ratio - 1,
+    }
+    print(json.dumps({name: round(value, 4) for name, value in numbers.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Test of the whole: `python app.py` with the bundled model, in Chromium."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from steering.bundled import BUNDLED_NEURON_SET
+from steering.loading import BUNDLED_FOLDER
+from tests.browser.visit import Visit
+from tests.started import started_app
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not ((BUNDLED_FOLDER / "model.safetensors").exists() and BUNDLED_NEURON_SET.exists()),
+        reason="the bundled model or its neuron set is not there",
+    ),
+]
+
+
+def test_where_is_the_cat_is_answered_in_french_and_without_steering_in_english(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with started_app(tmp_path / "output.txt") as url:
+        visit = Visit(browser.new_page())
+        visit.open(url)
+        visit.page.get_by_label("Also show the answer without steering").check()
+        visit.ask("Where is the cat?")
+
+        visit.expect("✓ French, as chosen")
+        visit.expect("✗ English, French was chosen", "twin")
+        assert "chat" in visit.answers().inner_text()
+        visit.page.close()
+    assert visit.complaints == []

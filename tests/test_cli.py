@@ -1,0 +1,285 @@
+"""Every command once with good input, and one plain message for bad input."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from steering.cli.main import main, make_parser
+from steering.loading import load_model
+from steering.neuron_set_file import load_neuron_set, save_neuron_set
+from tests.toy import make_toy_set
+
+TEXTS = {
+    "en": "The cat sleeps on the sofa.\nWhere is the station?\n" * 20,
+    "fr": "Le chat dort sur le canapé.\nOù est la gare ?\n" * 20,
+    "ja": "猫はソファで寝ています。\n駅はどこですか。\n" * 20,
+}
+
+
+@pytest.fixture
+def model_dir(tiny_model_dir: Callable[..., Path]) -> Path:
+    return tiny_model_dir("llama")
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for code, content in TEXTS.items():
+        (folder / f"{code}.txt").write_text(content, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def dialogues(tmp_path: Path) -> Path:
+    folder = tmp_path / "dialogues"
+    folder.mkdir()
+    for code in TEXTS:
+        rows = [{"prompt": f"Hello {n}? Answer in {code}.", "answer": "ok"} for n in range(9)]
+        content = "\n".join(map(json.dumps, rows))
+        (folder / f"{code}.jsonl").write_text(content, encoding="utf-8")
+    return folder
+
+
+def build(model: Path, out: Path, *more: object) -> int:
+    options = ["--model", model, "--quantize", "none", "--languages", "en,fr,ja", "--out", out]
+    fractions = ["--select-fraction", "0.2", "--prob-quantile", "0.5"]
+    return main(["build-set", *map(str, [*options, *fractions, *more])])
+
+
+def test_build_set_twice_gives_the_same_bytes(
+    model_dir: Path, text: Path, dialogues: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+
+    assert build(model_dir, first, "--text", text, "--dialogues", dialogues) == 0
+    assert build(model_dir, second, "--text", text, "--dialogues", dialogues) == 0
+
+    assert first.read_bytes() == second.read_bytes()
+    neurons = load_neuron_set(first)
+    assert neurons.metadata.languages == ("en", "fr", "ja")
+    assert set(neurons.value_means) == {"text", "onset", "body"}
+    assert neurons.metadata.token_counts["onset"] == {"en": 9, "fr": 9, "ja": 9}
+
+
+@pytest.mark.parametrize("batch", ["1", "8"])
+def test_batch_size_changes_no_count(
+    model_dir: Path, text: Path, tmp_path: Path, batch: str
+) -> None:
+    whole, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    build(model_dir, whole, "--text", text, "--batch-size", "3")
+
+    build(model_dir, other, "--text", text, "--batch-size", batch)
+
+    assert load_neuron_set(whole).activation_prob.equal(load_neuron_set(other).activation_prob)
+
+
+def test_tokens_option_limits_what_is_counted(model_dir: Path, text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.safetensors"
+
+    build(model_dir, out, "--text", text, "--tokens", "50")
+
+    counts = load_neuron_set(out).metadata.token_counts["text"]
+    assert all(0 < count <= 50 for count in counts.values())
+
+
+def test_inspect_shows_languages_and_layers(
+    model_dir: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.safetensors"
+    build(model_dir, out, "--text", text)
+    capsys.readouterr()
+
+    assert main(["inspect", str(out)]) == 0
+
+    shown = capsys.readouterr().out
+    assert "2 layers x 48 neurons" in shown
+    assert all(f"\n{code} " in shown for code in ("en", "fr", "ja"))
+
+
+def test_inspect_refuses_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
+
+    assert main(["inspect", str(path)]) == 1
+
+    assert_one_plain_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("Le chat dort sur le canapé du salon.", 0),
+        ("The cat sleeps on the old sofa.", 1),
+        ("42", 1),
+    ],
+)
+def test_check_says_by_its_exit_code_whether_text_is_on_target(
+    tmp_path: Path, content: str, code: int
+) -> None:
+    path = tmp_path / "reply.txt"
+    path.write_text(content, encoding="utf-8")
+
+    assert main(["check", "--expect", "fr", "--languages", "en,fr,ja", str(path)]) == code
+
+
+def test_check_prints_every_line_with_its_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "reply.txt"
+    path.write_text("Le chat dort sur le canapé.\nThe dog is in the garden.\n", encoding="utf-8")
+
+    main(["check", "--expect", "fr", str(path)])
+
+    shown = capsys.readouterr().out
+    assert "on_target" in shown
+    assert "off_target" in shown
+    assert "The dog is in the garden." in shown
+
+
+def test_chat_answers_each_line(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    identity = load_model(str(model_dir), quantize="none").identity
+    path = tmp_path / "toy.safetensors"
+    save_neuron_set(make_toy_set(identity), path)
+    monkeypatch.setattr("sys.stdin", iter_lines("Hello\n", "And you?\n", ""))
+    options = ["--model", str(model_dir), "--quantize", "none", "--neuron-set", str(path)]
+
+    assert main(["chat", *options, "--language", "fr"]) == 0
+
+    assert capsys.readouterr().out.count("\n") >= 2
+
+
+class iter_lines:
+    """A standard input with given lines."""
+
+    def __init__(self, *lines: str) -> None:
+        self._lines = iter(lines)
+
+    def isatty(self) -> bool:
+        return False
+
+    def readline(self) -> str:
+        return next(self._lines)
+
+
+def test_evaluate_forcing_and_perplexity_write_their_json(
+    model_dir: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = load_model(str(model_dir), quantize="none").identity
+    path = tmp_path / "toy.safetensors"
+    save_neuron_set(make_toy_set(identity), path)
+    prompts = tmp_path / "prompts.jsonl"
+    row = {"prompt": "Hello?", "language": "en", "target": "fr"}
+    prompts.write_text(json.dumps(row) + "\n" + json.dumps(row | {"target": "ja"}) + "\n")
+    common = ["--model", str(model_dir), "--quantize", "none", "--neuron-set", str(path)]
+    out = tmp_path / "out.json"
+
+    forcing = ["evaluate", "forcing", *common, "--prompts", str(prompts), "--json", str(out)]
+    assert main(forcing) == 0
+    methods = json.loads(out.read_text())["methods"]
+    assert set(methods) == {"none", "instruction", "lape-paper", "lape-own", "lape"}
+    assert all(0 <= row["lfs"] <= 1 and row["n"] == 2 for row in methods.values())
+
+    for code in ("th", "sw"):
+        (text / f"{code}.txt").write_text(TEXTS["en"], encoding="utf-8")
+    assert main(["evaluate", "perplexity", *common, "--text", str(text), "--json", str(out)]) == 0
+    numbers = json.loads(out.read_text())
+    assert len(numbers["lape"]["change_nats"]) == len(numbers["languages"]) == 5
+    assert "| off |" in capsys.readouterr().out
+
+
+BAD_INPUT = {
+    "unknown language": (["--languages", "en,jp"], "Did you mean 'ja'?"),
+    "one language": (["--languages", "en"], "at least two"),
+    "missing folder": (["--text", "{tmp}/nothing"], "No folder"),
+    "missing file": (["--languages", "en,fr,ko"], "'ko.txt' is missing"),
+    "fraction": (["--select-fraction", "7"], "Expected a fraction"),
+    "batch": (["--batch-size", "0"], "from 1 up"),
+    "model": (["--model", "{tmp}/no-model"], "no-model"),
+    "out folder": (["--out", "{tmp}/none/x.safetensors"], "Cannot write"),
+    "strengths": (["--strengths", "a,b"], "three numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_gets_one_plain_message_and_writes_nothing(
+    case: str, model_dir: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more, expected = BAD_INPUT[case]
+    out = tmp_path / "set.safetensors"
+    filled = [part.replace("{tmp}", str(tmp_path)) for part in more]
+
+    assert build(model_dir, out, "--text", text, *filled) == 1
+
+    error = capsys.readouterr().err
+    assert expected in error
+    assert_one_plain_line(error)
+    assert not list(tmp_path.glob("*set*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"", "'fr.txt' is empty"), (b" \n\n", "is empty"), ("é".encode("latin-1"), "not UTF-8")],
+)
+def test_unreadable_text_is_named(
+    content: bytes, expected: str, model_dir: Path, text: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (text / "fr.txt").write_bytes(content)
+
+    assert build(model_dir, tmp_path / "set.safetensors", "--text", text) == 1
+
+    error = capsys.readouterr().err
+    assert expected in error
+    assert_one_plain_line(error)
+
+
+def test_set_of_another_model_names_both(
+    model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "toy.safetensors"
+    save_neuron_set(make_toy_set(), path)
+    options = ["--model", str(model_dir), "--quantize", "none", "--neuron-set", str(path)]
+
+    assert main(["chat", *options, "--language", "fr"]) == 1
+
+    error = capsys.readouterr().err
+    assert "'toy'" in error
+    assert str(model_dir) in error
+    assert_one_plain_line(error)
+
+
+def test_unknown_condition_is_refused(
+    model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "toy.safetensors"
+    save_neuron_set(make_toy_set(), path)
+
+    for conditions in ("magic", "lape@much"):
+        options = ["--neuron-set", str(path), "--conditions", conditions]
+        assert main(["evaluate", "forcing", "--model", str(model_dir), *options]) == 1
+        assert_one_plain_line(capsys.readouterr().err)
+
+
+def test_usage_errors_exit_with_two() -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["build-set"])
+
+    assert stop.value.code == 2
+
+
+def test_every_command_has_help() -> None:
+    help_text = make_parser().format_help()
+
+    assert all(name in help_text for name in ("build-set", "inspect", "check", "evaluate", "chat"))
+
+
+def assert_one_plain_line(error: str) -> None:
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in error
