@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PORT ?= 7860
+PORT ?= $(or $(GRADIO_SERVER_PORT),7860)
 CODE := steering tests scripts $(wildcard app.py benchmarks demo_model)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 

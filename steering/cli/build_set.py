@@ -45,9 +45,13 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         help="whose counts LAPE uses (default: text, or onset without --text)",
     )
     defaults = LapeParameters()
-    for name in ("select_fraction", "prob_quantile", "membership_quantile"):
+    for name, help_text in (
+        ("select_fraction", "share of all neurons to select, lowest entropy first"),
+        ("prob_quantile", "a neuron below this quantile of all probabilities everywhere is out"),
+        ("membership_quantile", "above this quantile a neuron belongs to the language"),
+    ):
         flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=float, default=getattr(defaults, name))
+        parser.add_argument(flag, type=float, default=getattr(defaults, name), help=help_text)
     parser.add_argument("--batch-size", type=int, default=8, help="rows per forward pass")
     parser.add_argument("--tokens", type=int, help="most text tokens per language (default: all)")
     parser.add_argument("--steering-method", default="", help="best method, when measured")
