@@ -36,13 +36,13 @@ class Recipe:
     text_steps: int = 4793
     text_rows: int = 16
     text_row_tokens: int = 192
-    dialogue_steps: int = 3807
+    dialogue_steps: int = 4707
     dialogue_rows: int = 7
     mixed_text_rows: int = 1
     dialogue_row_tokens: int = 384
     peak_rate: float = 2.5e-3
     warmup_steps: int = 100
-    decay_fraction: float = 0.2209  # of all steps, at the end, linear to a hundredth
+    decay_fraction: float = 0.289  # of all steps, at the end, linear to a hundredth
     weight_decay: float = 0.1
     gradient_norm: float = 1.0
 

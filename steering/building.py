@@ -14,7 +14,7 @@ from steering.lape import LapeParameters, lape
 from steering.neuron_set import NeuronSet, NeuronSetMetadata, StrengthLevel
 
 if TYPE_CHECKING:
-    from steering.loading import ModelIdentity
+    from steering.model_identity import ModelIdentity
 
 
 @dataclass(frozen=True, slots=True)

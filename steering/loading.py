@@ -6,7 +6,6 @@ that comes with a model, and compiles nothing. The family is checked before weig
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from steering.architectures import (
     neurons_per_layer,
 )
 from steering.errors import ModelLoadError, UnsupportedArchitectureError
+from steering.model_identity import ModelIdentity, folder_revision, hash_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -37,33 +37,6 @@ Quantize: TypeAlias = Literal["nf4", "int8", "none"]
 # The name of the small model that comes with the program, and where its files are.
 BUNDLED_MODEL = "bundled"
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "demo_model" / "weights"
-
-# The revision of a model that is read from a folder.
-LOCAL_REVISION = "local"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """What a neuron set must agree with to fit a model; plain values.
-
-    Args:
-        model_id: Hub id, folder as it was given, or `bundled`.
-        revision: Commit of the hub, or `local` for a folder.
-        architecture: `model_type` of the family.
-        layers: Number of decoder layers.
-        neurons_per_layer: FFN intermediate units of a layer.
-        hidden_size: Width of the residual stream.
-        tokenizer_sha256: Hash of the tokenizer's vocabulary and merges, the same after a save
-            and reload.
-    """
-
-    model_id: str
-    revision: str
-    architecture: str
-    layers: int
-    neurons_per_layer: int
-    hidden_size: int
-    tokenizer_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +92,7 @@ def load_model(
         _check_widths(source, model.get_submodule(architecture.layers_path))
     identity = ModelIdentity(
         model_id=name,
-        revision=source.revision or LOCAL_REVISION,
+        revision=source.revision or folder_revision(Path(source.place)),
         architecture=architecture.model_type,
         layers=layer_count(config),
         neurons_per_layer=neurons_per_layer(config),
@@ -127,22 +100,6 @@ def load_model(
         tokenizer_sha256=hash_tokenizer(tokenizer),
     )
     return LoadedModel(model, tokenizer, architecture, identity)
-
-
-def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the SHA-256 of what turns text into ids: the vocabulary and the merges in order.
-
-    Names of special tokens, the chat template and padding do not count: they may change without
-    the meaning of a token id changing.
-    """
-    from transformers import PreTrainedTokenizerFast
-
-    merges: list[str] = []
-    if isinstance(tokenizer, PreTrainedTokenizerFast):
-        rules = json.loads(tokenizer.backend_tokenizer.to_str())["model"].get("merges", [])
-        merges = [rule if isinstance(rule, str) else " ".join(rule) for rule in rules]
-    vocabulary = sorted(tokenizer.get_vocab().items())
-    return hashlib.sha256(json.dumps([vocabulary, merges]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,19 +132,23 @@ def check_set_fits(
     metadata: NeuronSetMetadata,
     *,
     model_id: str,
+    model_revision: str,
     layers: int,
     neurons_per_layer: int,
     tokenizer_sha256: str,
 ) -> None:
-    """Refuse a set that was made for another model.
+    """Refuse a set that was made for another model, or for other weights where both are hashed.
 
     Raises:
         NeuronSetMismatchError: Naming both models and all that differs.
     """
     same_shape = (layers, neurons_per_layer) == (metadata.layers, metadata.neurons_per_layer)
-    if same_shape and tokenizer_sha256 == metadata.tokenizer_sha256:
+    revisions = (model_revision, metadata.model_revision)
+    other_weights = all(r.startswith("sha256:") for r in revisions) and len(set(revisions)) == 2
+    if same_shape and not other_weights and tokenizer_sha256 == metadata.tokenizer_sha256:
         return
     what = "" if same_shape else "; the shapes differ"
+    what += "; the weights differ" if other_weights else ""
     what += "" if tokenizer_sha256 == metadata.tokenizer_sha256 else "; the tokenizers differ"
     raise NeuronSetMismatchError(
         f"The neuron set was made for '{metadata.model_id}' ({metadata.layers} layers x "

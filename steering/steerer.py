@@ -129,6 +129,7 @@ def check_set_fits_model(neurons: NeuronSet, model: LoadedModel) -> None:
     check_set_fits(
         neurons.metadata,
         model_id=model.identity.model_id,
+        model_revision=model.identity.revision,
         layers=model.identity.layers,
         neurons_per_layer=model.identity.neurons_per_layer,
         tokenizer_sha256=model.identity.tokenizer_sha256,

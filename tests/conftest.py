@@ -28,7 +28,8 @@ from transformers import (
 
 from steering.activation_stats import ActivationStats
 from steering.architectures import ARCHITECTURES, neurons_per_layer
-from steering.loading import LoadedModel, ModelIdentity, hash_tokenizer
+from steering.loading import LoadedModel
+from steering.model_identity import ModelIdentity, hash_tokenizer
 from steering.neuron_set import NeuronSet
 from tests.toy import make_toy_set, make_toy_stats
 

@@ -14,7 +14,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from steering.loading import hash_tokenizer
+from steering.model_identity import hash_tokenizer
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import save_neuron_set
 from tests.started import free_port, run_app, started_app, wait_for

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "steering"
 WORDS = ["errors", "languages", "function_words", "unicode_scripts"]
 DATA = ["activation_stats", "neuron_set", "steering_plan", "architectures"]
 METHODS = ["lape", "neuron_plans", "baselines", "residual", "sharing", "token_bias"]
-EDGES = ["neuron_set_file", "imports", "corpus", "hooks", "loading"]
+EDGES = ["model_identity", "neuron_set_file", "imports", "corpus", "hooks", "loading"]
 WORK = ["conversation", "recording", "steerer", "detection", "identification", "countable_text"]
 USE = ["building", "generation", "engine", "guard", "calibration", "evaluation", "export"]
 SURFACES = ["cli", "api", "ui"]
@@ -38,7 +38,8 @@ ALLOWED: dict[str, list[str]] = {
     "imports": ["neuron_set", "activation_stats", "languages", "errors"],
     "corpus": ["languages", "errors"],
     "hooks": ["architectures", "errors"],
-    "loading": ["architectures", "errors"],
+    "model_identity": [],
+    "loading": ["architectures", "errors", "model_identity"],
     "conversation": [*WORDS, *DATA, *EDGES],
     "recording": [*WORDS, *DATA, "hooks", "corpus", "loading", "conversation"],
     "steerer": [*WORDS, *DATA, "neuron_plans", "hooks", "loading"],
@@ -49,7 +50,7 @@ ALLOWED: dict[str, list[str]] = {
     "engine": [*WORDS, *DATA, "loading", "conversation", "steerer", "generation"],
     "guard": ["generation", "detection", "languages", "errors"],
     "calibration": [*WORDS, *DATA, *METHODS, *EDGES, *WORK, "generation", "guard", "evaluation"],
-    "building": [*WORDS, *DATA, *METHODS, "loading"],
+    "building": [*WORDS, *DATA, *METHODS, "model_identity"],
     "evaluation": [*WORDS, *DATA, *METHODS, *EDGES, *WORK, "generation", "guard", "calibration"],
     "export": ["steering_plan", "architectures", "loading", "errors"],
     "settings": ["errors", "bundled", "loading"],

@@ -20,11 +20,10 @@ from steering.errors import ModelLoadError, UnsupportedArchitectureError
 from steering.hooks import SITES, attached, find_sites
 from steering.loading import (
     BUNDLED_MODEL,
-    ModelIdentity,
     Quantize,
-    hash_tokenizer,
     load_model,
 )
+from steering.model_identity import ModelIdentity, folder_revision, hash_tokenizer
 
 MakeFolder = Callable[..., Path]
 
@@ -62,13 +61,22 @@ def test_every_family_loads_and_says_which_it_is(family: str, tiny_model_dir: Ma
     assert loaded.architecture is ARCHITECTURES[family]
     assert loaded.identity == ModelIdentity(
         model_id=str(folder),
-        revision="local",
+        revision=folder_revision(folder),
         architecture=family,
         layers=2,
         neurons_per_layer=128 if family == "bloom" else 48,
         hidden_size=32,
         tokenizer_sha256=hash_tokenizer(loaded.tokenizer),
     )
+
+
+def test_revision_of_a_folder_changes_with_its_weights(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"some weights")
+    before = folder_revision(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+
+    assert before.startswith("sha256:")
+    assert folder_revision(tmp_path) != before
 
 
 @pytest.mark.parametrize("family", sorted(WIDE))
@@ -132,7 +140,7 @@ def test_bundled_model_is_float32_unquantised_and_keeps_its_name(
 
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
     assert loaded.identity.model_id == "bundled"
-    assert loaded.identity.revision == "local"
+    assert loaded.identity.revision == folder_revision(folder)
 
 
 def test_dtype_of_the_checkpoint_is_kept_unless_another_is_asked_for(

@@ -100,15 +100,31 @@ def test_metadata_cannot_be_changed(toy_set: NeuronSet) -> None:
 
 
 def check(
-    neurons: NeuronSet, *, layers: int = 2, width: int = 48, tokenizer: str = "0" * 64
+    neurons: NeuronSet,
+    *,
+    revision: str = "local",
+    layers: int = 2,
+    width: int = 48,
+    tokenizer: str = "0" * 64,
 ) -> None:
     check_set_fits(
         neurons.metadata,
         model_id="other",
+        model_revision=revision,
         layers=layers,
         neurons_per_layer=width,
         tokenizer_sha256=tokenizer,
     )
+
+
+def test_set_of_other_weights_is_refused_where_both_are_hashed(toy_set: NeuronSet) -> None:
+    metadata = toy_set.metadata.model_copy(update={"model_revision": "sha256:aa"})
+    hashed = replace(toy_set, metadata=metadata)
+
+    check(hashed, revision="sha256:aa")
+    check(hashed, revision="local")
+    with pytest.raises(NeuronSetMismatchError, match="the weights differ"):
+        check(hashed, revision="sha256:bb")
 
 
 def test_set_fits_a_model_of_the_same_shape_and_tokenizer_whatever_its_name(

@@ -15,7 +15,7 @@ from steering.activation_stats import STATS_PHASES, ActivationStats, PhaseStats,
 from steering.building import SetOrigin, build_neuron_set
 from steering.languages import LANGUAGES, Language
 from steering.lape import LapeParameters
-from steering.loading import ModelIdentity
+from steering.model_identity import ModelIdentity
 from steering.neuron_set import NeuronSet
 from steering.steering_plan import Edit, Phase, SteeringPlan
 

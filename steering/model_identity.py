@@ -1,0 +1,69 @@
+"""Which model is loaded: the plain values that a neuron set is compared with.
+
+Knows files and a tokenizer's vocabulary, not how a model is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LOCAL_REVISION = "local"
+_HASHED_BYTES = 200_000_000  # hashing more than this would be felt at every start
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What a neuron set must agree with to fit a model; plain values.
+
+    Args:
+        model_id: Hub id, folder as it was given, or `bundled`.
+        revision: Commit of the hub; for a folder a hash of small weights, `local` for large ones.
+        architecture: `model_type` of the family.
+        layers: Number of decoder layers.
+        neurons_per_layer: FFN intermediate units of a layer.
+        hidden_size: Width of the residual stream.
+        tokenizer_sha256: Hash of the tokenizer's vocabulary and merges, the same after a save
+            and reload.
+    """
+
+    model_id: str
+    revision: str
+    architecture: str
+    layers: int
+    neurons_per_layer: int
+    hidden_size: int
+    tokenizer_sha256: str
+
+
+def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the SHA-256 of what turns text into ids: the vocabulary and the merges in order.
+
+    Names of special tokens, the chat template and padding do not count: they may change without
+    the meaning of a token id changing.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    merges: list[str] = []
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        rules = json.loads(tokenizer.backend_tokenizer.to_str())["model"].get("merges", [])
+        merges = [rule if isinstance(rule, str) else " ".join(rule) for rule in rules]
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return hashlib.sha256(json.dumps([vocabulary, merges]).encode()).hexdigest()
+
+
+def folder_revision(folder: Path) -> str:
+    """Return `sha256:` and 16 digits of the weights' hash, or `local` where they are large."""
+    files = sorted(folder.glob("*.safetensors"))
+    if sum(file.stat().st_size for file in files) > _HASHED_BYTES:
+        return LOCAL_REVISION
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return f"sha256:{digest.hexdigest()[:16]}"
