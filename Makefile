@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PORT ?= $(or $(GRADIO_SERVER_PORT),7860)
 CODE := steering tests scripts $(wildcard app.py benchmarks demo_model)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -25,7 +24,7 @@ $(VENV)/.dev-stamp: $(BIN)/python requirements.txt requirements-dev.txt constrai
 	@touch $@ $(VENV)/.run-stamp
 
 run: $(VENV)/.run-stamp
-	GRADIO_SERVER_PORT=$(PORT) $(BIN)/python app.py
+	$(BIN)/python app.py
 
 lint: $(VENV)/.dev-stamp
 	$(BIN)/ruff check $(CODE)

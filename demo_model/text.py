@@ -34,7 +34,13 @@ def _file_lines(path: Path) -> Iterable[str]:
 
 def training_lines(folder: Path) -> dict[str, list[str]]:
     """Return the lines that training may see."""
-    return {code: lines[:-HELD_OUT_LINES] for code, lines in read_lines(folder).items()}
+    lines = read_lines(folder)
+    if short := [code for code, rows in lines.items() if len(rows) <= HELD_OUT_LINES]:
+        raise SystemExit(
+            f"error: '{folder}/{short[0]}.txt' has {len(lines[short[0]])} lines. Expected more "
+            f"than {HELD_OUT_LINES}, the number that is kept away from training."
+        )
+    return {code: rows[:-HELD_OUT_LINES] for code, rows in lines.items()}
 
 
 def held_out_lines(folder: Path) -> dict[str, list[str]]:

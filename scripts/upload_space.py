@@ -6,6 +6,8 @@ Knows nothing of models or steering.
 """
 
 import argparse
+import contextlib
+import importlib
 import re
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZE_LIMIT_BYTES = 10_000_000  # the Hub refuses larger files outside of its large-file storage
+SIZE_LIMIT_BYTES = 100_000_000  # nothing of this project is larger; a larger file is a mistake
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _LEFT_OUT = ("tests/", "benchmarks/", ".ci/", ".git", "Makefile", "requirements-dev.txt")
 
@@ -75,7 +77,6 @@ def upload(space: str, *, root: Path, paths: Sequence[Path]) -> str:
     Raises:
         UploadError: If there is no token, it may not write, or the Hub cannot be reached.
     """
-    import httpx
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -96,12 +97,21 @@ def upload(space: str, *, root: Path, paths: Sequence[Path]) -> str:
         raise UploadError(
             f"The Hub refused '{space}': {reason} Check the name and that the token may write."
         ) from error
-    except (httpx.HTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (*_network_errors(), OfflineModeIsEnabled, OSError) as error:
         raise UploadError(
             f"The Hub cannot be reached ({type(error).__name__}). Check the network and that "
             "HF_HUB_OFFLINE is not set, then try again."
         ) from error
     return str(address)
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of the libraries that versions of huggingface_hub speak HTTP with."""
+    found: list[type[Exception]] = []
+    for name in ("httpx", "httpx2"):
+        with contextlib.suppress(ImportError):
+            found.append(importlib.import_module(name).HTTPError)
+    return tuple(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

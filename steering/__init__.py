@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from steering.errors import SteeringError
     from steering.generation import Sampling, generate
     from steering.languages import LANGUAGES, Language, parse_language
-    from steering.lape import LapeParameters, lape
+    from steering.lape import LapeParameters
     from steering.loading import load_model
     from steering.neuron_set import NeuronSet
     from steering.neuron_set_file import load_neuron_set, save_neuron_set
@@ -32,7 +32,6 @@ _HOMES = {
     "SteeringError": "errors",
     "detect": "detection",
     "generate": "generation",
-    "lape": "lape",
     "load_model": "loading",
     "load_neuron_set": "neuron_set_file",
     "parse_language": "languages",
@@ -52,7 +51,6 @@ __all__ = [
     "SteeringError",
     "detect",
     "generate",
-    "lape",
     "load_model",
     "load_neuron_set",
     "parse_language",

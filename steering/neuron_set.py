@@ -142,10 +142,19 @@ def check_set_fits(
     Raises:
         NeuronSetMismatchError: Naming both models and all that differs.
     """
+    if _is_commit(model_revision) and _is_commit(metadata.model_revision):
+        is_same_name = model_id == metadata.model_id
+    else:
+        is_same_name = True  # a folder may be a copy of the model under another name
     same_shape = (layers, neurons_per_layer) == (metadata.layers, metadata.neurons_per_layer)
     revisions = (model_revision, metadata.model_revision)
     other_weights = all(r.startswith("sha256:") for r in revisions) and len(set(revisions)) == 2
-    if same_shape and not other_weights and tokenizer_sha256 == metadata.tokenizer_sha256:
+    if (
+        is_same_name
+        and same_shape
+        and not other_weights
+        and tokenizer_sha256 == metadata.tokenizer_sha256
+    ):
         return
     what = "" if same_shape else "; the shapes differ"
     what += "; the weights differ" if other_weights else ""
@@ -156,3 +165,8 @@ def check_set_fits(
         f"{neurons_per_layer}){what}. Load '{metadata.model_id}', or run "
         f"`python -m steering build-set --model {model_id}`."
     )
+
+
+def _is_commit(revision: str) -> bool:
+    """Say whether a revision is a commit of the hub."""
+    return len(revision) == 40 and all(digit in "0123456789abcdef" for digit in revision)

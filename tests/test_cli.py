@@ -203,6 +203,7 @@ BAD_INPUT = {
     "model": (["--model", "{tmp}/no-model"], "no-model"),
     "out folder": (["--out", "{tmp}/none/x.safetensors"], "Cannot write"),
     "strengths": (["--strengths", "a,b"], "three numbers"),
+    "phase without its corpus": (["--select-on", "onset"], "its corpus is missing"),
 }
 
 

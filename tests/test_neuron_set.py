@@ -117,6 +117,15 @@ def check(
     )
 
 
+def test_set_of_another_hub_model_is_refused_although_the_shapes_agree(toy_set: NeuronSet) -> None:
+    metadata = toy_set.metadata.model_copy(update={"model_revision": "a" * 40})
+    of_the_hub = replace(toy_set, metadata=metadata)
+
+    check(of_the_hub, revision="local")
+    with pytest.raises(NeuronSetMismatchError, match=r"'toy' .* loaded model is 'other'"):
+        check(of_the_hub, revision="b" * 40)
+
+
 def test_set_of_other_weights_is_refused_where_both_are_hashed(toy_set: NeuronSet) -> None:
     metadata = toy_set.metadata.model_copy(update={"model_revision": "sha256:aa"})
     hashed = replace(toy_set, metadata=metadata)

@@ -1,6 +1,7 @@
 """Arguments that several commands share, and how their texts are read."""
 
 import argparse
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -32,6 +33,20 @@ def parse_languages(text: str) -> list[Language]:
     return [parse_language(code) for code in text.split(",") if code.strip()]
 
 
+def check_writable(out: Path) -> None:
+    """Refuse a target before hours of work, not after.
+
+    Raises:
+        SettingsError: If the folder is missing or cannot be written to.
+    """
+    folder = out.resolve().parent
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise SettingsError(
+            f"Cannot write '{out}'. Expected a file name in a folder that exists and can be "
+            "written to; choose another one."
+        )
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON to a temporary name, then rename it.
 
@@ -47,3 +62,6 @@ def write_json(path: Path, content: object) -> None:
             f"Cannot write '{path}': {err.strerror}. Expected a folder that exists and can be "
             "written to; choose another file."
         ) from err
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

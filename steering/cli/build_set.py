@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,12 @@ from tqdm import tqdm
 
 from steering.activation_stats import StatsPhase
 from steering.building import SetOrigin, build_neuron_set
-from steering.cli.arguments import add_model_arguments, load_chosen_model, parse_languages
+from steering.cli.arguments import (
+    add_model_arguments,
+    check_writable,
+    load_chosen_model,
+    parse_languages,
+)
 from steering.corpus import Corpus, iter_dialogues, iter_text, open_corpus
 from steering.errors import SettingsError
 from steering.languages import Language
@@ -72,6 +76,12 @@ def run(options: argparse.Namespace) -> int:
             f"`--batch-size` is '{options.batch_size}' and `--tokens` is '{options.tokens}'. "
             "Expected whole numbers from 1 up."
         )
+    phase: StatsPhase = options.select_on or ("text" if options.text else "onset")
+    if (options.text if phase == "text" else options.dialogues) is None:
+        raise SettingsError(
+            f"`--select-on` is '{phase}', but its corpus is missing. Expected `--text DIR` for "
+            "text, `--dialogues DIR` for onset and body; give it, or select on another phase."
+        )
     languages = parse_languages(options.languages)
     parameters = LapeParameters(
         options.prob_quantile, options.select_fraction, options.membership_quantile
@@ -79,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     strengths = _strengths(options.strengths)
     text = options.text and open_corpus(options.text, languages, suffix=".txt")
     dialogues = options.dialogues and open_corpus(options.dialogues, languages, suffix=".jsonl")
-    _check_writable(options.out)
+    check_writable(options.out)
     model = load_chosen_model(options)
     with tqdm(total=_estimate_tokens(model, text, dialogues, options.tokens), unit="tokens",
               unit_scale=True, dynamic_ncols=True) as bar:  # fmt: skip
@@ -96,7 +106,6 @@ def run(options: argparse.Namespace) -> int:
             options=RecordingOptions(options.batch_size, options.tokens),
             progress=show,
         )
-    phase: StatsPhase = options.select_on or ("text" if text else "onset")
     neurons = build_neuron_set(
         model.identity,
         stats,
@@ -127,16 +136,6 @@ def _strengths(text: str) -> tuple[tuple[StrengthLevel, float], ...]:
             f"`--strengths` is '{text}'. Expected three numbers, such as 2,4,6."
         ) from None
     return (("gentle", gentle), ("normal", normal), ("strong", strong))
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse a target before hours of work, not after."""
-    folder = out.resolve().parent
-    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise SettingsError(
-            f"Cannot write '{out}'. Expected a file name in a folder that exists and can be "
-            "written to; choose another `--out`."
-        )
 
 
 def _joint_hash(*corpora: Corpus | None) -> str:

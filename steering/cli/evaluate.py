@@ -4,12 +4,17 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
 from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
-from steering.cli.arguments import add_model_arguments, load_chosen_model, write_json
+from steering.cli.arguments import (
+    add_model_arguments,
+    check_writable,
+    load_chosen_model,
+    write_json,
+)
 from steering.conversation import context_tokens
 from steering.corpus import iter_text, open_corpus
 from steering.errors import CorpusError, SettingsError
@@ -67,6 +72,9 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run_forcing_command(options: argparse.Namespace) -> int:
     """Measure language forcing under every condition."""
+    _check_at_least(1, count=options.count)
+    if options.json:
+        check_writable(options.json)
     neurons = load_neuron_set(options.neuron_set)
     paper_path = options.paper_set
     if paper_path is None and options.model == BUNDLED_MODEL:
@@ -82,7 +90,11 @@ def run_forcing_command(options: argparse.Namespace) -> int:
         for condition in conditions:
             bar.set_description(condition.name)
             results[condition.name] = run_forcing(
-                model, prompts, condition, languages=neurons.languages, progress=bar.update
+                model,
+                prompts,
+                condition,
+                languages=neurons.languages,
+                progress=lambda done: _advance(bar, done),
             )
     print(to_markdown(results))
     if options.json:
@@ -99,6 +111,10 @@ def run_forcing_command(options: argparse.Namespace) -> int:
 
 def run_perplexity_command(options: argparse.Namespace) -> int:
     """Measure the perplexity change of every language's neurons."""
+    _check_at_least(1, rows=options.rows)
+    _check_at_least(2, row_tokens=options.row_tokens)
+    if options.json:
+        check_writable(options.json)
     neurons = load_neuron_set(options.neuron_set)
     corpus = open_corpus(options.text, list(neurons.languages), suffix=".txt")
     model = load_chosen_model(options)
@@ -111,11 +127,22 @@ def run_perplexity_command(options: argparse.Namespace) -> int:
         for language in neurons.languages
     }
     with tqdm(total=2 * len(neurons.languages) + 1, unit="plans", dynamic_ncols=True) as bar:
-        change = perplexity_change(model, neurons, rows, progress=bar.update)
+        change = perplexity_change(model, neurons, rows, progress=lambda: _advance(bar, 1))
     print(change.to_markdown())
     if options.json:
         write_json(options.json, {"model": options.model, **change.to_json()})
     return 0
+
+
+def _advance(bar: "tqdm[NoReturn]", done: int) -> None:
+    bar.update(done)
+
+
+def _check_at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            flag = "--" + name.replace("_", "-")
+            raise SettingsError(f"`{flag}` is '{value}'. Expected at least {least}; correct it.")
 
 
 def _condition(text: str, neurons: NeuronSet, paper: NeuronSet) -> Condition:
