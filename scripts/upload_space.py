@@ -78,7 +78,7 @@ def upload(space: str, *, root: Path, paths: Sequence[Path]) -> str:
         UploadError: If there is no token, it may not write, or the Hub cannot be reached.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError
 
     if not get_token():
         raise UploadError("You are not logged in. Run `hf auth login`, or set HF_TOKEN.")
@@ -97,7 +97,7 @@ def upload(space: str, *, root: Path, paths: Sequence[Path]) -> str:
         raise UploadError(
             f"The Hub refused '{space}': {reason} Check the name and that the token may write."
         ) from error
-    except (*_network_errors(), OfflineModeIsEnabled, OSError) as error:
+    except _network_errors() as error:
         raise UploadError(
             f"The Hub cannot be reached ({type(error).__name__}). Check the network and that "
             "HF_HUB_OFFLINE is not set, then try again."
@@ -106,8 +106,10 @@ def upload(space: str, *, root: Path, paths: Sequence[Path]) -> str:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of the libraries that versions of huggingface_hub speak HTTP with."""
-    found: list[type[Exception]] = []
+    """Return what an unreachable Hub raises; versions of huggingface_hub differ in HTTP library."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    found: list[type[Exception]] = [OfflineModeIsEnabled, OSError]
     for name in ("httpx", "httpx2"):
         with contextlib.suppress(ImportError):
             found.append(importlib.import_module(name).HTTPError)

@@ -2,14 +2,14 @@
 
 import argparse
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from steering.activation_stats import StatsPhase
+from steering.activation_stats import ActivationStats, StatsPhase
 from steering.building import SetOrigin, build_neuron_set
 from steering.cli.arguments import (
     add_model_arguments,
@@ -67,6 +67,36 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Build the set and write it."""
+    phase = _check_options(options)
+    languages = parse_languages(options.languages)
+    parameters = LapeParameters(
+        options.prob_quantile, options.select_fraction, options.membership_quantile
+    )
+    strengths = _strengths(options.strengths)
+    text = options.text and open_corpus(options.text, languages, suffix=".txt")
+    dialogues = options.dialogues and open_corpus(options.dialogues, languages, suffix=".jsonl")
+    check_writable(options.out)
+    origin = SetOrigin(
+        corpus_name=" + ".join(corpus.name for corpus in (text, dialogues) if corpus),
+        corpus_sha256=_joint_hash(text, dialogues),
+        steering_method=options.steering_method,
+        strengths=strengths,
+        evaluation=options.evaluation,
+        licence=options.licence,
+    )
+    model = load_chosen_model(options)
+    stats = _record_with_bar(model, languages, text, dialogues, options)
+    neurons = build_neuron_set(
+        model.identity, stats, phase=phase, parameters=parameters, origin=origin
+    )
+    save_neuron_set(neurons, options.out)
+    counts = ", ".join(f"{lang} {len(neurons.neurons_of(lang))}" for lang in languages)
+    print(f"Wrote '{options.out}': {len(neurons.layer)} neurons selected on {phase} ({counts}).")
+    return 0
+
+
+def _check_options(options: argparse.Namespace) -> StatsPhase:
+    """Refuse what cannot work before anything slow happens; return the phase to select on."""
     if options.text is None and options.dialogues is None:
         raise SettingsError(
             "No corpus was given. Expected `--text DIR`, `--dialogues DIR` or both."
@@ -82,23 +112,24 @@ def run(options: argparse.Namespace) -> int:
             f"`--select-on` is '{phase}', but its corpus is missing. Expected `--text DIR` for "
             "text, `--dialogues DIR` for onset and body; give it, or select on another phase."
         )
-    languages = parse_languages(options.languages)
-    parameters = LapeParameters(
-        options.prob_quantile, options.select_fraction, options.membership_quantile
-    )
-    strengths = _strengths(options.strengths)
-    text = options.text and open_corpus(options.text, languages, suffix=".txt")
-    dialogues = options.dialogues and open_corpus(options.dialogues, languages, suffix=".jsonl")
-    check_writable(options.out)
-    model = load_chosen_model(options)
-    with tqdm(total=_estimate_tokens(model, text, dialogues, options.tokens), unit="tokens",
-              unit_scale=True, dynamic_ncols=True) as bar:  # fmt: skip
+    return phase
+
+
+def _record_with_bar(
+    model: "LoadedModel",
+    languages: Sequence[Language],
+    text: Corpus | None,
+    dialogues: Corpus | None,
+    options: argparse.Namespace,
+) -> ActivationStats:
+    total = _estimate_tokens(model, text, dialogues, options.tokens)
+    with tqdm(total=total, unit="tokens", unit_scale=True, dynamic_ncols=True) as bar:
 
         def show(language: Language, phase: StatsPhase, tokens: int) -> None:
             bar.set_description(f"{language} {phase}", refresh=False)
             bar.update(tokens)
 
-        stats = record(
+        return record(
             model,
             languages,
             text=text,
@@ -106,24 +137,6 @@ def run(options: argparse.Namespace) -> int:
             options=RecordingOptions(options.batch_size, options.tokens),
             progress=show,
         )
-    neurons = build_neuron_set(
-        model.identity,
-        stats,
-        phase=phase,
-        parameters=parameters,
-        origin=SetOrigin(
-            corpus_name=" + ".join(corpus.name for corpus in (text, dialogues) if corpus),
-            corpus_sha256=_joint_hash(text, dialogues),
-            steering_method=options.steering_method,
-            strengths=strengths,
-            evaluation=options.evaluation,
-            licence=options.licence,
-        ),
-    )
-    save_neuron_set(neurons, options.out)
-    counts = ", ".join(f"{lang} {len(neurons.neurons_of(lang))}" for lang in languages)
-    print(f"Wrote '{options.out}': {len(neurons.layer)} neurons selected on {phase} ({counts}).")
-    return 0
 
 
 def _strengths(text: str) -> tuple[tuple[StrengthLevel, float], ...]:

@@ -7,18 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from steering.bundled import BUNDLED_NEURON_SET
-from steering.loading import BUNDLED_FOLDER
 from tests.browser.visit import Visit
 from tests.started import started_app
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not ((BUNDLED_FOLDER / "model.safetensors").exists() and BUNDLED_NEURON_SET.exists()),
-        reason="the bundled model or its neuron set is not there",
-    ),
-]
+pytestmark = pytest.mark.browser
 
 
 def test_where_is_the_cat_is_answered_in_french_and_without_steering_in_english(
