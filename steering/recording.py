@@ -192,7 +192,7 @@ def _text_chunks(
 def _text_ids(model: LoadedModel, corpus: Corpus, language: Language) -> Iterator[int]:
     separator = model.tokenizer.eos_token_id
     for line in iter_text(corpus, language):
-        yield from model.tokenizer(line, add_special_tokens=False)["input_ids"]
+        yield from model.tokenizer(line, add_special_tokens=False, verbose=False)["input_ids"]
         if separator is not None:
             yield separator
 

@@ -166,7 +166,8 @@ def _estimate_tokens(
             continue
         for language, path in corpus.files.items():
             lines = list(islice(lines_of(corpus, language), _SAMPLE_LINES))
-            tokens = sum(map(len, model.tokenizer(lines, add_special_tokens=False)["input_ids"]))
+            encoded = model.tokenizer(lines, add_special_tokens=False, verbose=False)
+            tokens = sum(map(len, encoded["input_ids"]))
             sample_bytes = max(1, sum(len(line.encode()) for line in lines))
             share = 1.0 if corpus is text else 0.5  # a dialogue file holds the prompts as well
             estimate = tokens / sample_bytes * path.stat().st_size * share

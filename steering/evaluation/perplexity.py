@@ -103,7 +103,7 @@ def pack_rows(model: LoadedModel, lines: Sequence[str], *, row_tokens: int, rows
     ids: list[int] = []
     separator = model.tokenizer.eos_token_id
     for line in lines:
-        ids += model.tokenizer(line, add_special_tokens=False)["input_ids"]
+        ids += model.tokenizer(line, add_special_tokens=False, verbose=False)["input_ids"]
         ids += [] if separator is None else [separator]
         if len(ids) >= rows * row_tokens:
             break
