@@ -33,10 +33,15 @@ class Batch:
     position_ids: Tensor
 
     def attention_mask(self) -> Tensor:
-        """Return which tokens see which, bool `(rows, 1, tokens, tokens)`."""
+        """Return 0 where a token sees another, else -inf, bfloat16 `(rows, 1, tokens, tokens)`.
+
+        Added to the attention scores, as plain attention wants it: it takes a bool mask without a
+        word and hides nothing.
+        """
         document = (self.position_ids == 0).cumsum(dim=1)
-        is_same = document[:, :, None] == document[:, None, :]
-        return is_same.tril()[:, None]
+        is_seen = (document[:, :, None] == document[:, None, :]).tril()[:, None]
+        hidden = torch.full((), -torch.inf, dtype=torch.bfloat16)
+        return torch.zeros_like(is_seen, dtype=hidden.dtype).masked_fill(~is_seen, hidden)
 
 
 class BatchMaker:

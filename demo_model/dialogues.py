@@ -1,10 +1,12 @@
 """Makes the dialogues that the bundled model is trained and measured on.
 
-Training dialogues hold one to three turns; each turn may carry an instruction ("Answer in
+Training dialogues hold one to five turns; each turn may carry an instruction ("Answer in
 French.") that sets the language of its answer. Held-out prompts carry none. Which material is
 held out is decided in `splits.py`. Knows nothing of tokens or models.
 """
 
+import functools
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +26,11 @@ ENGLISH_ANSWER_FRACTION: Mapping[str, float] = {
 }  # fmt: skip
 OTHER_ANSWER_FRACTION = 0.06  # any language, without being asked: keeps the choice open
 OTHER_TOPIC_FRACTION = 0.10
-MORE_TURNS_FRACTION = 0.35
+MORE_TURNS_FRACTION = 0.45
+MOST_TURNS = 5
+# How often a frame is drawn, by the number of slots asked for: a question with two slots has a
+# hundred combinations to learn from, one without has a single one.
+FRAME_WEIGHTS = (1.0, 2.0, 5.0)
 SLOPPY_FRACTION = 0.35  # lower case, no final punctuation: how people type
 
 
@@ -54,7 +60,7 @@ class Prompt:
 def sample_dialogue(
     rng: random.Random, *, other_prompts: Mapping[str, Sequence[str]]
 ) -> list[Turn]:
-    """Return a training dialogue of one to three turns by one person.
+    """Return a training dialogue of one to five turns by one person.
 
     Args:
         rng: Source of all choices.
@@ -62,7 +68,7 @@ def sample_dialogue(
     """
     language = rng.choice(LANGUAGE_CODES)
     turns = [_sample_turn(rng, language, other_prompts)]
-    while len(turns) < 3 and rng.random() < MORE_TURNS_FRACTION:
+    while len(turns) < MOST_TURNS and rng.random() < MORE_TURNS_FRACTION:
         if rng.random() < 0.15:
             language = rng.choice(LANGUAGE_CODES)
         turns.append(_sample_turn(rng, language, other_prompts))
@@ -100,7 +106,16 @@ def _sample_frame(rng: random.Random) -> Frame:
     frames = load_world().frames
     if rng.random() < OTHER_TOPIC_FRACTION:
         return frames["something_else"]
-    return rng.choice(list(frames.values())[:-1])
+    topics, cumulative = _weighted_topics()
+    return rng.choices(topics, cum_weights=cumulative)[0]
+
+
+@functools.cache
+def _weighted_topics() -> tuple[list[Frame], list[float]]:
+    """Return the frames but for `something_else`, and their weights added up."""
+    topics = list(load_world().frames.values())[:-1]
+    weights = [FRAME_WEIGHTS[len(frame.ask)] for frame in topics]
+    return topics, list(itertools.accumulate(weights))
 
 
 def _free_answer(rng: random.Random, language: str) -> str:

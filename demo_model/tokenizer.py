@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-VOCABULARY = 2048
-BYTES_PER_LANGUAGE = 1_500_000  # enough for 2,048 merges, and the same for every language
+VOCABULARY = 3072
+BYTES_PER_LANGUAGE = 1_500_000  # enough for this many merges, and the same for every language
 START, END, USER, ASSISTANT, PAD = "<s>", "<|end|>", "<|user|>", "<|assistant|>", "<|pad|>"
 
 # A system message stands before the next user message: the model knows no third role.

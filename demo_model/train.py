@@ -2,7 +2,8 @@
 
 Stage 1 is natural text, so that the model packs its languages into neurons at all; stage 2 is
 dialogues with natural text mixed in. Everything depends on the seed and the step number; the
-checkpoint holds the weights, the optimizer and the step. Knows nothing of steering.
+checkpoint holds the weights, the optimizers and the step. Matrices are trained by Muon, the rest by
+AdamW: at this size Muon halves the steps (docs/log.md). Knows nothing of steering.
 """
 
 import argparse
@@ -14,7 +15,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from torch.optim import AdamW, Muon, Optimizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from demo_model.batches import Batch, BatchMaker, join
 from demo_model.text import training_lines
@@ -28,21 +36,21 @@ class Recipe:
     """All numbers of the training run; the card repeats them."""
 
     seed: int = 0
-    hidden_size: int = 192
+    hidden_size: int = 256
     layers: int = 6
     neurons_per_layer: int = 1024
-    heads: int = 6
+    heads: int = 4
     context_tokens: int = 512
-    text_steps: int = 4793
+    text_steps: int = 2400
     text_rows: int = 16
     text_row_tokens: int = 192
-    dialogue_steps: int = 4707
-    dialogue_rows: int = 7
+    dialogue_steps: int = 10800
+    dialogue_rows: int = 11
     mixed_text_rows: int = 1
-    dialogue_row_tokens: int = 384
-    peak_rate: float = 2.5e-3
+    dialogue_row_tokens: int = 256
+    peak_rate: float = 3e-3
     warmup_steps: int = 100
-    decay_fraction: float = 0.289  # of all steps, at the end, linear to a hundredth
+    decay_fraction: float = 0.3  # of all steps, at the end, linear to a hundredth
     weight_decay: float = 0.1
     gradient_norm: float = 1.0
 
@@ -60,34 +68,37 @@ class Recipe:
 class Trainer:
     """A model, its optimizer and the step they stand at."""
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, *, is_compiled: bool = False) -> None:
         """Start from *folder*'s checkpoint where there is one, else from random weights."""
         torch.manual_seed(recipe.seed)
         self.recipe, self.folder, self.step, self.seconds = recipe, folder, 0, 0.0
-        self.model = LlamaForCausalLM(_config(recipe))
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), betas=(0.9, 0.95), weight_decay=recipe.weight_decay, fused=True
-        )
-        self._names = {name: p for name, p in self.model.named_parameters()}
+        # Plain attention: for rows this short its backward pass is quicker than the fused one.
+        self.model = AutoModelForCausalLM.from_config(_config(recipe), attn_implementation="eager")
+        self._forward = torch.compile(self.model, dynamic=False) if is_compiled else self.model
+        self._names = dict(self.model.named_parameters())
+        self.optimizers = _optimizers(self._names, recipe)
         if (folder / "state.json").exists():
             self._resume()
 
     def train_step(self, batch: Batch) -> float:
         """Take one step and return the loss in nats per labelled token."""
         started = time.perf_counter()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.recipe.rate(self.step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = self.model(
+            loss = self._forward(
                 input_ids=batch.input_ids,
                 position_ids=batch.position_ids,
                 attention_mask=batch.attention_mask(),
                 labels=batch.labels,
+                use_cache=False,
             ).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         self.step += 1
         self.seconds += time.perf_counter() - started
         return float(loss.detach())
@@ -96,7 +107,7 @@ class Trainer:
         """Write the checkpoint to new files, then rename: a kill leaves the old or the new one."""
         tensors = {f"model.{name}": p.detach() for name, p in self._names.items()}
         for name, p in self._names.items():
-            for key, value in self.optimizer.state[p].items():
+            for key, value in self._optimizer_of(p).state[p].items():
                 tensors[f"optimizer.{key}.{name}"] = value
         name = f"step-{self.step}.safetensors"
         save_file(tensors, self.folder / name)
@@ -120,8 +131,31 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         for name, p in self._names.items():
             p.data.copy_(tensors[f"model.{name}"])
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            self.optimizer.state[p] = {key: tensors[f"optimizer.{key}.{name}"] for key in keys}
+        for label, tensor in tensors.items():
+            part, _, rest = label.partition(".")
+            key, _, name = rest.partition(".")
+            if part == "optimizer":
+                p = self._names[name]
+                self._optimizer_of(p).state[p][key] = tensor
+
+    def _optimizer_of(self, parameter: torch.nn.Parameter) -> Optimizer:
+        """Return the optimizer that trains a parameter."""
+        return next(
+            optimizer
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            if any(parameter is one for one in group["params"])
+        )
+
+
+def _optimizers(parameters: dict[str, torch.nn.Parameter], recipe: Recipe) -> list[Optimizer]:
+    """Return Muon for the layers' matrices and AdamW for the embedding and the norms."""
+    matrices = [p for name, p in parameters.items() if p.ndim == 2 and "embed" not in name]
+    others = [p for p in parameters.values() if not any(p is one for one in matrices)]
+    return [
+        Muon(matrices, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        AdamW(others, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
 
 
 def _config(recipe: Recipe) -> LlamaConfig:
@@ -160,7 +194,15 @@ def export_weights(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder:
     tokenizer.save_pretrained(folder)
 
 
-def train(recipe: Recipe, *, text: Path, work: Path, out: Path, checkpoint_s: float) -> None:
+def train(
+    recipe: Recipe,
+    *,
+    text: Path,
+    work: Path,
+    out: Path,
+    checkpoint_s: float,
+    is_compiled: bool = False,
+) -> None:
     """Run or continue the whole recipe and export the weights at the end."""
     work.mkdir(parents=True, exist_ok=True)
     lines = training_lines(text)
@@ -170,7 +212,7 @@ def train(recipe: Recipe, *, text: Path, work: Path, out: Path, checkpoint_s: fl
         tokenizer = train_tokenizer(lines)
         tokenizer.save_pretrained(work)
     maker = BatchMaker(tokenizer, lines, seed=recipe.seed)
-    trainer = Trainer(recipe, work)
+    trainer = Trainer(recipe, work, is_compiled=is_compiled)
     saved_at, losses = time.monotonic(), []
     while trainer.step < recipe.steps:
         losses.append(trainer.train_step(make_batch(maker, recipe, trainer.step)))
@@ -198,6 +240,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("demo_model/work"), help="checkpoints")
     parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, help="where the weights go")
     parser.add_argument("--checkpoint-s", type=float, default=300.0, help="seconds between saves")
+    parser.add_argument(
+        "--compile", action="store_true", help="twice as fast; needs a C++ compiler"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -207,6 +252,7 @@ def main() -> None:
         work=arguments.work,
         out=arguments.out,
         checkpoint_s=arguments.checkpoint_s,
+        is_compiled=arguments.compile,
     )
 
 
