@@ -24,7 +24,7 @@ from steering.bundled import BUNDLED_NEURON_SET
 from steering.conversation import Message, encode_prompt
 from steering.languages import LANGUAGES
 from steering.loading import BUNDLED_MODEL, LoadedModel, load_model
-from steering.neuron_plans import SteeringRequest, make_plan
+from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set_file import load_neuron_set
 from steering.steerer import steered
 from steering.steering_plan import NO_STEERING, SteeringPlan

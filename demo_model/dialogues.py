@@ -47,14 +47,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A held-out question without instruction, and what a right answer to it is about."""
+    """A question without instruction, and what a right answer to it is about.
+
+    `held_out` says what of it training never saw; None for a question of the training side.
+    """
 
     text: str
     language: str
     target: str
     frame: str
     slots: Slots
-    held_out: HeldOut
+    held_out: HeldOut | None
 
 
 def sample_dialogue(

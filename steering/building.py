@@ -6,15 +6,21 @@ Knows no files; `cli.py` reads the corpora and writes the set.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
 
 from steering.activation_stats import ActivationStats, StatsPhase
 from steering.errors import StatsError
-from steering.lape import LapeParameters, lape
-from steering.neuron_set import NeuronSet, NeuronSetMetadata, StrengthLevel
+from steering.lape import LapeParameters, LapeSelection, lape
+from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons, StrengthLevel
+from steering.token_bias import token_log_odds
 
 if TYPE_CHECKING:
     from steering.model_identity import ModelIdentity
+
+_CONTROL_SEED = 0  # the random neurons of a set are always the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,6 @@ def build_neuron_set(
             f"prob_quantile {parameters.prob_quantile}. Expected some; raise `--select-fraction` "
             "or lower `--prob-quantile`, or give more text."
         )
-    at = (selection.layer, selection.index)
-    phases = list(stats.phases)
     return NeuronSet(
         metadata=_metadata(identity, stats, phase, parameters, origin),
         layer=selection.layer,
@@ -74,9 +78,52 @@ def build_neuron_set(
         lape_score=selection.lape_score.float(),
         is_member=selection.is_member,
         activation_prob=selection.activation_prob.float(),
-        gate_means={name: stats.mean(name, "gate")[at].T.float() for name in phases},
-        value_means={name: stats.mean(name, "value")[at].T.float() for name in phases},
-        residual_means={name: stats.residual_mean(name).float() for name in phases},
+        gate_means=_means_at(stats, "gate", selection.layer, selection.index),
+        value_means=_means_at(stats, "value", selection.layer, selection.index),
+        residual_means={name: stats.residual_mean(name).float() for name in stats.phases},
+        control=_draw_control(stats, selection),
+        token_log_odds=token_log_odds(_token_counts(stats)).half(),
+    )
+
+
+def _means_at(
+    stats: ActivationStats, site: Literal["gate", "value"], layer: Tensor, index: Tensor
+) -> dict[StatsPhase, Tensor]:
+    """Return the means of some neurons per phase, float32 `(languages, neurons)`."""
+    return {phase: stats.mean(phase, site)[layer, index].T.float() for phase in stats.phases}
+
+
+def _draw_control(stats: ActivationStats, selection: LapeSelection) -> RandomNeurons:
+    """Draw as many neurons as were selected, in the same layers, none of which was selected.
+
+    A layer of which more than half is selected gives all the others that it has.
+    """
+    layers, neurons, _ = stats.activation_prob(next(iter(stats.phases))).shape
+    random = torch.Generator().manual_seed(_CONTROL_SEED)
+    drawn: list[Tensor] = []
+    for block in range(layers):
+        is_free = torch.ones(neurons, dtype=torch.bool)
+        is_free[selection.index[selection.layer == block]] = False
+        free = is_free.nonzero().flatten()
+        order = torch.randperm(len(free), generator=random)[: neurons - len(free)]
+        drawn.append(block * neurons + free[order].sort().values)
+    flat = torch.cat(drawn)
+    layer, index = flat // neurons, flat % neurons
+    return RandomNeurons(
+        layer,
+        index,
+        _means_at(stats, "gate", layer, index),
+        _means_at(stats, "value", layer, index),
+    )
+
+
+def _token_counts(stats: ActivationStats) -> Tensor:
+    """Return how often each token stood at a counted position, int64 `(languages, vocab)`."""
+    return torch.stack(
+        [
+            torch.stack([rows[language].token_id_count for rows in stats.phases.values()]).sum(0)
+            for language in stats.languages
+        ]
     )
 
 

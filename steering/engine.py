@@ -16,11 +16,19 @@ from typing import TYPE_CHECKING
 
 from steering.conversation import Message, fit_prompt
 from steering.errors import GenerationError
-from steering.generation import ReplyRows, ReplyUpdate, Sampling, run_batch
+from steering.generation import (
+    ReplyRows,
+    ReplyUpdate,
+    Sampling,
+    make_bias_processor,
+    run_batch,
+)
 from steering.steerer import steered
 from steering.steering_plan import SteeringPlan
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from steering.loading import LoadedModel
 
 
@@ -32,11 +40,13 @@ class GenerationRequest:
         conversations: One per row, each ending with the person's message.
         plans: One per row.
         sampling: For all rows.
+        biases: One token bias per row, or none at all.
     """
 
     conversations: tuple[tuple[Message, ...], ...]
     plans: tuple[SteeringPlan, ...]
     sampling: Sampling = field(default_factory=Sampling)
+    biases: tuple[Tensor | None, ...] = ()
 
 
 class Engine:
@@ -150,8 +160,9 @@ class _Job:
             for conversation in self._request.conversations
         ]
         self._rows = ReplyRows(model, fitted, on_token=self._tell)
+        bias = make_bias_processor(model, self._request.conversations, self._request.biases)
         with steered(model.model, self._request.plans):
-            run_batch(model, fitted, sampling, streamer=self._rows, stop=self._stop)
+            run_batch(model, fitted, sampling, streamer=self._rows, stop=self._stop, bias=bias)
         return self._finish()
 
     def fail(self, error: BaseException) -> None:

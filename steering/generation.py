@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from steering.conversation import FittedPrompt, Message, fit_prompt
 from steering.errors import GenerationError
 from steering.steerer import steered
 from steering.steering_plan import SteeringPlan
+from steering.token_bias import TokenBiasProcessor, spared_prompt_ids
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
@@ -89,27 +90,58 @@ def generate_conversations(
     conversations: Sequence[Sequence[Message]],
     *,
     plans: Sequence[SteeringPlan],
+    biases: Sequence[Tensor | None] = (),
     sampling: Sampling | None = None,
 ) -> list[str]:
-    """Answer conversations in one batch, each row with its own plan.
+    """Answer conversations in one batch, each row with its own plan and token bias.
+
+    Args:
+        model: From `load_model`; left as it was.
+        conversations: One per row.
+        plans: One per row.
+        biases: One per row, from `make_token_bias`, or none at all.
+        sampling: Greedy, up to 120 tokens, when omitted.
 
     Raises:
         GenerationError: As `generate`.
         PlanError: If a plan does not fit the model.
     """
+    processor = make_bias_processor(model, conversations, biases)
     with steered(model.model, plans):
-        return list(_reply_to(model, conversations, sampling or Sampling()).texts)
+        return list(_reply_to(model, conversations, sampling or Sampling(), processor).texts)
+
+
+def make_bias_processor(
+    model: LoadedModel,
+    conversations: Sequence[Sequence[Message]],
+    biases: Sequence[Tensor | None],
+) -> TokenBiasProcessor | None:
+    """Return what adds the rows' biases, sparing the names in the last message; None for none.
+
+    Raises:
+        PlanError: If there are biases, but not one per conversation.
+    """
+    if not any(bias is not None for bias in biases):
+        return None
+    spared = [
+        spared_prompt_ids(model.tokenizer, conversation[-1].content) if conversation else set()
+        for conversation in conversations
+    ]
+    return TokenBiasProcessor(biases, spared)
 
 
 def _reply_to(
-    model: LoadedModel, conversations: Sequence[Sequence[Message]], sampling: Sampling
+    model: LoadedModel,
+    conversations: Sequence[Sequence[Message]],
+    sampling: Sampling,
+    bias: TokenBiasProcessor | None = None,
 ) -> ReplyUpdate:
     fitted = [
         fit_prompt(model, conversation, answer_tokens=sampling.max_new_tokens)
         for conversation in conversations
     ]
     rows = ReplyRows(model, fitted)
-    run_batch(model, fitted, sampling, streamer=rows, stop=threading.Event())
+    run_batch(model, fitted, sampling, streamer=rows, stop=threading.Event(), bias=bias)
     return rows.update(is_final=True)
 
 
@@ -186,6 +218,7 @@ def run_batch(
     *,
     streamer: ReplyRows,
     stop: threading.Event,
+    bias: TokenBiasProcessor | None = None,
 ) -> None:
     """Generate one left-padded batch into the streamer, until *stop* is set.
 
@@ -215,6 +248,7 @@ def run_batch(
                 pad_token_id=pad,
                 streamer=streamer,
                 stopping_criteria=StoppingCriteriaList([_StopWhenSet(stop)]),
+                logits_processor=LogitsProcessorList([] if bias is None else [bias]),
                 disable_compile=True,
                 **choice,
             )

@@ -1,92 +1,190 @@
-"""Steering methods on neurons: pure functions from a neuron set to a steering plan.
+"""Steering by neurons: pure functions from a neuron set to a steering plan.
 
-Adding a method is adding one function and one line of `METHODS`. Knows no model and no text.
+Each edits some of the set's neurons at a site and in phases, with means of those same phases.
+`methods.py` gives them their names. Knows no model and no text. Dimension key: see
+`activation_stats.py`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal, TypeAlias
 
 import torch
+from torch import Tensor
 
+from steering.activation_stats import StatsPhase
 from steering.errors import PlanError
 from steering.languages import Language
-from steering.neuron_set import NeuronSet, StrengthLevel
+from steering.neuron_set import NeuronSet
 from steering.steering_plan import (
     EVERY_POSITION,
-    NO_STEERING,
+    Phase,
     SteeringPlan,
+    Where,
+    combine_plans,
     plan_from_neurons,
 )
 
-# (set, target language, strength) -> plan
-Method: TypeAlias = Callable[[NeuronSet, Language, float], SteeringPlan]
+# Means of the neurons, float32 (languages, neurons) -> scale and shift of each, (neurons,).
+EditRule: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+# Which recorded phase's means stand for the positions of a phase, best first.
+_MEANS_OF: dict[Phase, tuple[StatsPhase, ...]] = {
+    "prompt": ("text", "body"),
+    "onset": ("onset",),
+    "body": ("body", "text"),
+}
+# As published: means over plain text at every position.
+_PUBLISHED_MEANS: tuple[StatsPhase, ...] = ("text", "body")
 
 
-@dataclass(frozen=True, slots=True)
-class SteeringRequest:
-    """What a surface asks for, for one reply.
+def shift_union(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
+    """Move every language-specific neuron from its mean over languages towards the target's.
 
-    Args:
-        target: The answer's language; None leaves the model alone.
-        method: A key of `METHODS`; the set's own when empty.
-        strength: A level of the set, or a number; 0 leaves the model alone.
+    In words: scale 1, shift = strength x (mean in target - mean over all languages).
+
+    Source: ours (decision 0001); difference of means after Gurgurov et al. 2025,
+    arXiv 2507.22608, but for every language's neurons.
     """
+    row = neurons.position(target)
 
-    target: Language | None
-    method: str = ""
-    strength: StrengthLevel | float = "normal"
+    def rule(means_KU: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones(means_KU.shape[1]), strength * (means_KU[row] - means_KU.mean(dim=0))
+
+    return _edit(neurons, _all(neurons), where, rule)
 
 
-def plan_as_published(neurons: NeuronSet, target: Language, strength: float) -> SteeringPlan:
+def shift_own(neurons: NeuronSet, target: Language, strength: float, where: Where) -> SteeringPlan:
+    """Add strength x mean in the target to the target's own neurons."""
+    row = neurons.position(target)
+
+    def rule(means_KU: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones(means_KU.shape[1]), strength * means_KU[row]
+
+    return _edit(neurons, neurons.is_member[row], where, rule)
+
+
+def shift_own_by_difference(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
+    """Add strength x (mean in target - mean in the others) to the target's own neurons.
+
+    Source: Gurgurov et al. 2025, arXiv 2507.22608.
+    """
+    row = neurons.position(target)
+
+    def rule(means_KU: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones(means_KU.shape[1]), strength * difference_from_others(means_KU, row)
+
+    return _edit(neurons, neurons.is_member[row], where, rule)
+
+
+def replace_union(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
+    """Replace every language-specific neuron by its mean in the target, in part.
+
+    In words: scale 1 - strength, shift = strength x mean in target; 1 replaces it wholly.
+    """
+    row = neurons.position(target)
+
+    def rule(means_KU: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full((means_KU.shape[1],), 1 - strength), strength * means_KU[row]
+
+    return _edit(neurons, _all(neurons), where, rule)
+
+
+def fix_own(neurons: NeuronSet, target: Language, strength: float, where: Where) -> SteeringPlan:
+    """Fix the target's own neurons to strength x their mean in the target.
+
+    Source: Kojima et al. 2024, arXiv 2404.02431, which fixes neurons chosen by average precision
+    to their median. Differs: see docs/sources.md#kojima.
+    """
+    row = neurons.position(target)
+
+    def rule(means_KU: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros(means_KU.shape[1]), strength * means_KU[row]
+
+    return _edit(neurons, neurons.is_member[row], where, rule)
+
+
+def amplify_own(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
+    """Multiply the target's own neurons by 1 + strength."""
+    own = neurons.is_member[neurons.position(target)]
+    return _edit(
+        neurons,
+        own,
+        where,
+        lambda means_KU: (
+            torch.full((means_KU.shape[1],), 1 + strength),
+            torch.zeros(means_KU.shape[1]),
+        ),
+    )
+
+
+def damp_others(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
+    """Multiply the neurons that are not the target's by 1 - strength, at least by 0."""
+    others = ~neurons.is_member[neurons.position(target)]
+    factor = max(0.0, 1 - strength)
+    return _edit(
+        neurons,
+        others,
+        where,
+        lambda means_KU: (torch.full((means_KU.shape[1],), factor), torch.zeros(means_KU.shape[1])),
+    )
+
+
+def steer_as_published(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
     """Switch the other languages' neurons off and add the target's mean to its own.
 
-    At the gate site and every position. A neuron that the target shares is not switched off.
+    A neuron that the target shares is not switched off. The means are those over text.
 
     Source: Tang et al. 2024, section 4.4, as far as the paper says; its code was not published.
     """
     row = neurons.position(target)
     is_own = neurons.is_member[row]
-    own_mean = _text_means(neurons)[row]
-    return plan_from_neurons(
-        site="gate",
-        phases=EVERY_POSITION,
-        layer=neurons.layer,
-        index=neurons.index,
-        scale=is_own.float(),
-        shift=torch.where(is_own, strength * own_mean, 0.0),
-    )
+
+    def rule(means_KU: Tensor) -> tuple[Tensor, Tensor]:
+        return is_own.float(), torch.where(is_own, strength * means_KU[row], 0.0)
+
+    return _edit(neurons, _all(neurons), where, rule, sources=_PUBLISHED_MEANS)
 
 
-def plan_own_at_onset(neurons: NeuronSet, target: Language, strength: float) -> SteeringPlan:
-    """Add the target's mean to its own neurons, at the value site, at the onset alone."""
-    own = neurons.neurons_of(target)
-    mean = neurons.means("value", "onset")[neurons.position(target), own]
-    return plan_from_neurons(
-        site="value",
-        phases=("onset",),
-        layer=neurons.layer[own],
-        index=neurons.index[own],
-        scale=torch.ones(len(own)),
-        shift=strength * mean,
-    )
+def shift_random(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
+    """Do what `shift_union` does to as many random neurons of the same layers: the control.
 
-
-def plan_union_at_onset(neurons: NeuronSet, target: Language, strength: float) -> SteeringPlan:
-    """Move every language-specific neuron from its mean over languages towards the target's.
-
-    At the value site, at the onset alone; shift = strength x (mean in target - mean over all).
+    Raises:
+        PlanError: If the set holds no random neurons.
     """
-    means_KU = neurons.means("value", "onset")
-    difference = means_KU[neurons.position(target)] - means_KU.mean(dim=0)
-    return plan_from_neurons(
-        site="value",
-        phases=("onset",),
-        layer=neurons.layer,
-        index=neurons.index,
-        scale=torch.ones(len(neurons.layer)),
-        shift=strength * difference,
+    control = neurons.control
+    if control is None:
+        raise PlanError(
+            "The method is 'random', but this neuron set holds no random neurons. Expected a set "
+            "made by `python -m steering build-set`; build it again."
+        )
+    count = len(control.layer)
+    shape = (len(neurons.languages), count)
+    as_set = replace(
+        neurons,
+        layer=control.layer,
+        index=control.index,
+        lape_score=torch.zeros(count),
+        is_member=torch.ones(shape, dtype=torch.bool),
+        activation_prob=torch.zeros(shape),
+        gate_means=control.gate_means,
+        value_means=control.value_means,
     )
+    return shift_union(as_set, target, strength, where)
 
 
 def deactivate(neurons: NeuronSet, language: Language) -> SteeringPlan:
@@ -98,7 +196,7 @@ def deactivate(neurons: NeuronSet, language: Language) -> SteeringPlan:
     return deactivate_neurons(neurons.layer[own], neurons.index[own])
 
 
-def deactivate_neurons(layer: torch.Tensor, index: torch.Tensor) -> SteeringPlan:
+def deactivate_neurons(layer: Tensor, index: Tensor) -> SteeringPlan:
     """Set the given neurons, int64 `(units,)` each, to zero at every position."""
     zeros = torch.zeros(len(layer))
     return plan_from_neurons(
@@ -106,52 +204,55 @@ def deactivate_neurons(layer: torch.Tensor, index: torch.Tensor) -> SteeringPlan
     )
 
 
-METHODS: Mapping[str, Method] = {
-    "lape": plan_union_at_onset,
-    "lape-own": plan_own_at_onset,
-    "lape-paper": plan_as_published,
-}
-DEFAULT_METHOD = "lape"
-DEFAULT_STRENGTHS: Mapping[StrengthLevel, float] = {"gentle": 2.0, "normal": 4.0, "strong": 6.0}
+def difference_from_others(means_KU: Tensor, row: int) -> Tensor:
+    """Return a language's mean less the mean of the other languages' means, `(units,)`."""
+    others = (means_KU.sum(dim=0) - means_KU[row]) / max(1, means_KU.shape[0] - 1)
+    return means_KU[row] - others
 
 
-def make_plan(neurons: NeuronSet, request: SteeringRequest) -> SteeringPlan:
-    """Return the plan that a request asks for.
+def _all(neurons: NeuronSet) -> Tensor:
+    return torch.ones(len(neurons.layer), dtype=torch.bool)
 
-    Raises:
-        PlanError: If the method is unknown or the strength is not a number of at least 0.
-        UnknownLanguageError: If the set does not hold the target.
-    """
-    if request.target is None:
-        return NO_STEERING
-    name = request.method or neurons.metadata.steering_method or DEFAULT_METHOD
-    if name not in METHODS:
-        raise PlanError(
-            f"Unknown steering method '{name}'. Expected one of: {', '.join(METHODS)}; "
-            "leave it out for the set's own."
+
+def _edit(
+    neurons: NeuronSet,
+    chosen: Tensor,
+    where: Where,
+    rule: EditRule,
+    *,
+    sources: tuple[StatsPhase, ...] | None = None,
+) -> SteeringPlan:
+    """Make the rule's edit of the chosen neurons, bool `(selected,)`, wherever and whenever."""
+    site = _ffn_site(where)
+    if where.layers:
+        chosen = chosen & torch.isin(neurons.layer, torch.tensor(where.layers))
+    plan = SteeringPlan({})
+    for phase in where.phases:
+        scale, shift = rule(_means(neurons, site, sources or _MEANS_OF[phase]))
+        part = plan_from_neurons(
+            site=site,
+            phases=(phase,),
+            layer=neurons.layer[chosen],
+            index=neurons.index[chosen],
+            scale=scale[chosen],
+            shift=shift[chosen],
         )
-    strength = resolve_strength(neurons, request.strength)
-    return METHODS[name](neurons, request.target, strength) if strength else NO_STEERING
+        plan = combine_plans(plan, part)
+    return plan
 
 
-def resolve_strength(neurons: NeuronSet, strength: StrengthLevel | float) -> float:
-    """Return the number behind a strength level of a set.
-
-    Raises:
-        PlanError: If it is neither a level nor a finite number of at least 0.
-    """
-    if isinstance(strength, str):
-        levels = {**DEFAULT_STRENGTHS, **neurons.metadata.strengths}
-        if strength in levels:
-            return levels[strength]
-    elif 0 <= strength < float("inf"):
-        return float(strength)
-    raise PlanError(
-        f"Strength is '{strength}'. Expected gentle, normal, strong, or a number from 0 up; "
-        "choose one of these."
-    )
+def _ffn_site(where: Where) -> Literal["gate", "value"]:
+    if where.site == "residual":
+        raise PlanError(
+            "A method that edits neurons was given the site 'residual'. Expected gate or value, "
+            "where neurons are; use `diffmean` or `dimensions` for the residual."
+        )
+    return where.site
 
 
-def _text_means(neurons: NeuronSet) -> torch.Tensor:
-    """Return gate means over text, or over answers where no text was recorded."""
-    return neurons.means("gate", "text" if "text" in neurons.gate_means else "body")
+def _means(
+    neurons: NeuronSet, site: Literal["gate", "value"], sources: tuple[StatsPhase, ...]
+) -> Tensor:
+    """Return the means of the first recorded phase; what is missing is said of the best one."""
+    recorded = neurons.gate_means if site == "gate" else neurons.value_means
+    return neurons.means(site, next((s for s in sources if s in recorded), sources[0]))

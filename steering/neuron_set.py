@@ -44,7 +44,8 @@ class NeuronSetMetadata(BaseModel):
     corpus_name: str
     corpus_sha256: str
     steering_method: str = ""  # the best known for this set; empty: not measured
-    strengths: dict[StrengthLevel, float] = {}
+    strengths: dict[StrengthLevel, float] = {}  # what the levels mean, times the usual strength
+    language_strengths: dict[str, dict[StrengthLevel, float]] = {}  # where a language has its own
     evaluation: str = ""  # one sentence with the measured result
     created: str = ""  # ISO date; empty by default, so that the same command gives the same bytes
     licence: str = ""
@@ -59,7 +60,26 @@ class NeuronSetMetadata(BaseModel):
         for phase, counts in self.token_counts.items():
             if counts.keys() != set(self.languages):
                 raise ValueError(f"the token counts of '{phase}' are not those of the languages")
+        if foreign := self.language_strengths.keys() - set(self.languages):
+            raise ValueError(f"there are strengths for '{min(foreign)}', which is not in the set")
         return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomNeurons:
+    """As many random neurons as were selected, in the same layers: the control of every claim.
+
+    Args:
+        layer: int64 `(control,)`.
+        index: int64 `(control,)`; none of them is selected.
+        gate_means: Per phase, means at the gate site, float32 `(languages, control)`.
+        value_means: Per phase, means at the value site, float32 `(languages, control)`.
+    """
+
+    layer: Tensor
+    index: Tensor
+    gate_means: Mapping[StatsPhase, Tensor]
+    value_means: Mapping[StatsPhase, Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +96,9 @@ class NeuronSet:
         gate_means: Per phase, means at the gate site, float32 `(languages, selected)`.
         value_means: Per phase, means at the value site, float32 `(languages, selected)`.
         residual_means: Per phase, means after each layer, float32 `(languages, layers, hidden)`.
+        control: Random neurons to compare with; None in a set without.
+        token_log_odds: How much more a token is used in a language than in the others, nats,
+            float16 `(languages, vocab)`; None in a set without.
     """
 
     metadata: NeuronSetMetadata
@@ -87,6 +110,8 @@ class NeuronSet:
     gate_means: Mapping[StatsPhase, Tensor]
     value_means: Mapping[StatsPhase, Tensor]
     residual_means: Mapping[StatsPhase, Tensor]
+    control: RandomNeurons | None = None
+    token_log_odds: Tensor | None = None
 
     @property
     def languages(self) -> tuple[Language, ...]:
@@ -126,6 +151,20 @@ class NeuronSet:
                 "Use a method that needs no such means, or build the set with `--dialogues`."
             )
         return means[phase]
+
+    def residual_mean(self, phase: StatsPhase) -> Tensor:
+        """Return means after each layer in a phase, float32 `(languages, layers, hidden)`.
+
+        Raises:
+            StatsError: If the set holds none for the phase.
+        """
+        if phase not in self.residual_means:
+            held = ", ".join(self.residual_means) or "none"
+            raise StatsError(
+                f"This neuron set has no residual means for phase '{phase}'; it has: {held}. "
+                "Use a method that edits neurons, or build the set with `--dialogues`."
+            )
+        return self.residual_means[phase]
 
 
 def check_set_fits(

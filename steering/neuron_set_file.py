@@ -18,13 +18,16 @@ from torch import Tensor
 
 from steering.activation_stats import STATS_PHASES, StatsPhase
 from steering.errors import NeuronSetFormatError
-from steering.neuron_set import NeuronSet, NeuronSetMetadata
+from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons
 
 FORMAT_NAME = "langsteer-neuron-set"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob")
 _MEANS = ("gate_mean", "value_mean", "residual_mean")
+_CONTROL = ("control_layer", "control_index")
+_CONTROL_MEANS = ("control_gate_mean", "control_value_mean")
+_LOG_ODDS = "token_log_odds"
 
 
 def save_neuron_set(neurons: NeuronSet, path: str | Path) -> None:
@@ -34,9 +37,7 @@ def save_neuron_set(neurons: NeuronSet, path: str | Path) -> None:
         NeuronSetFormatError: If the file cannot be written.
     """
     path = Path(path)
-    tensors = {name: getattr(neurons, name).contiguous() for name in _FIXED}
-    for name, means in zip(_MEANS, _means_of(neurons), strict=True):
-        tensors |= {f"{name}.{phase}": tensor.contiguous() for phase, tensor in means.items()}
+    tensors = _tensors_of(neurons)
     # One metadata entry: safetensors writes several in an order that changes from run to run.
     header = {
         "format": FORMAT_NAME,
@@ -88,11 +89,33 @@ def load_neuron_set(path: str | Path) -> NeuronSet:
         gate_means=gate,
         value_means=value,
         residual_means=residual,
+        control=_read_control(tensors),
+        token_log_odds=tensors.get(_LOG_ODDS),
     )
 
 
-def _means_of(neurons: NeuronSet) -> tuple[Mapping[StatsPhase, Tensor], ...]:
-    return neurons.gate_means, neurons.value_means, neurons.residual_means
+def _tensors_of(neurons: NeuronSet) -> dict[str, Tensor]:
+    """Return all tensors of a set under the names that they have in the file."""
+    tensors = {name: getattr(neurons, name) for name in _FIXED}
+    means = dict(
+        zip(_MEANS, (neurons.gate_means, neurons.value_means, neurons.residual_means), strict=True)
+    )
+    if (control := neurons.control) is not None:
+        tensors |= dict(zip(_CONTROL, (control.layer, control.index), strict=True))
+        means |= zip(_CONTROL_MEANS, (control.gate_means, control.value_means), strict=True)
+    if neurons.token_log_odds is not None:
+        tensors[_LOG_ODDS] = neurons.token_log_odds
+    for name, by_phase in means.items():
+        tensors |= {f"{name}.{phase}": tensor for phase, tensor in by_phase.items()}
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _read_control(tensors: Mapping[str, Tensor]) -> RandomNeurons | None:
+    if _CONTROL[0] not in tensors:
+        return None
+    layer, index = (tensors[name] for name in _CONTROL)
+    gate, value = (_by_phase(tensors, name) for name in _CONTROL_MEANS)
+    return RandomNeurons(layer, index, gate, value)
 
 
 def _by_phase(tensors: Mapping[str, Tensor], name: str) -> dict[StatsPhase, Tensor]:
@@ -166,17 +189,41 @@ def _expected_shapes(
         if f"residual_mean.{phase}" in tensors:  # optional
             residual = (languages, metadata.layers, metadata.hidden_size)
             shapes[f"residual_mean.{phase}"] = (residual, torch.float32)
+    return shapes | _optional_shapes(tensors, metadata)
+
+
+def _optional_shapes(
+    tensors: Mapping[str, Tensor], metadata: NeuronSetMetadata
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Return the shapes of the control's tensors and the token log-odds, where there are any."""
+    languages = len(metadata.languages)
+    shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+    if any(name.startswith("control_") for name in tensors):
+        layer = tensors.get(_CONTROL[0])
+        count = len(layer) if layer is not None and layer.dim() else 0
+        shapes |= {name: ((count,), torch.int64) for name in _CONTROL}
+        for phase in metadata.token_counts:
+            for name in _CONTROL_MEANS:
+                shapes[f"{name}.{phase}"] = ((languages, count), torch.float32)
+    if (log_odds := tensors.get(_LOG_ODDS)) is not None:
+        vocabulary = log_odds.shape[-1] if log_odds.dim() else 0
+        shapes[_LOG_ODDS] = ((languages, vocabulary), torch.float16)
     return shapes
 
 
 def _value_problems(tensors: Mapping[str, Tensor], metadata: NeuronSetMetadata) -> list[str]:
     problems = []
-    for name, bound in (("layer", metadata.layers), ("index", metadata.neurons_per_layer)):
-        if ((tensors[name] < 0) | (tensors[name] >= bound)).any():
-            problems.append(f"'{name}' has values outside 0..{bound - 1}")
-    flat = tensors["layer"] * metadata.neurons_per_layer + tensors["index"]
-    if (flat.diff() <= 0).any():
-        problems.append("neurons are not ordered by layer and index, each once")
+    for prefix in ("", "control_") if _CONTROL[0] in tensors else ("",):
+        layer, index = tensors[f"{prefix}layer"], tensors[f"{prefix}index"]
+        for name, values, bound in (
+            ("layer", layer, metadata.layers),
+            ("index", index, metadata.neurons_per_layer),
+        ):
+            if ((values < 0) | (values >= bound)).any():
+                problems.append(f"'{prefix}{name}' has values outside 0..{bound - 1}")
+        if ((layer * metadata.neurons_per_layer + index).diff() <= 0).any():
+            what = "control neurons" if prefix else "neurons"
+            problems.append(f"{what} are not ordered by layer and index, each once")
     for name, tensor in sorted(tensors.items()):
         if tensor.is_floating_point() and not tensor.isfinite().all():
             problems.append(f"'{name}' has values that are not finite")

@@ -19,7 +19,7 @@ from steering.architectures import Site, find_architecture, hidden_size
 from steering.errors import PlanError
 from steering.hooks import TensorEdit, attached, find_sites
 from steering.languages import parse_language
-from steering.neuron_plans import SteeringRequest, make_plan
+from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet, StrengthLevel, check_set_fits
 from steering.steering_plan import PHASES, Phase, Place, SteeringPlan
 
@@ -94,8 +94,8 @@ class Steerer:
             model: From `load_model`.
             neurons: From `load_neuron_set`; must be made for this model.
             languages: Codes, one per batch row.
-            strength: A level of the set, or a number.
-            method: A key of `METHODS`; the set's own when empty.
+            strength: A level of the set, or a number; 1 is normal.
+            method: As `methods.parse_method` reads it; the set's own when empty.
 
         Raises:
             NeuronSetMismatchError: If the set was made for another model.

@@ -1,7 +1,7 @@
 """A steering plan: what to do at which site, in which phase, to which units. Pure data.
 
 Every steering method is a sparse affine edit: at a site, in a phase, for some units, the value a
-becomes scale * a + shift. This module knows neither methods nor models; `neuron_plans.py` makes
+becomes scale * a + shift. This module knows neither methods nor models; `methods.py` makes
 plans, `steerer.py` applies them. Dimension key: see `activation_stats.py`.
 """
 
@@ -23,6 +23,21 @@ EVERY_POSITION: tuple[Phase, ...] = PHASES
 
 # Where an edit acts: site, phase, 0-based layer.
 Place: TypeAlias = tuple[Site, Phase, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where and when a method acts.
+
+    Args:
+        site: What is edited.
+        phases: When.
+        layers: 0-based decoder blocks; empty leaves the choice to the method.
+    """
+
+    site: Site
+    phases: tuple[Phase, ...]
+    layers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,12 +15,24 @@ PACKAGE = ROOT / "steering"
 # A package (`ui`, `evaluation`) has one row, and what is inside may import itself.
 WORDS = ["errors", "languages", "function_words", "unicode_scripts"]
 DATA = ["activation_stats", "neuron_set", "steering_plan", "architectures"]
-METHODS = ["lape", "neuron_plans", "baselines", "residual", "sharing", "token_bias"]
-EDGES = ["model_identity", "neuron_set_file", "imports", "corpus", "hooks", "loading"]
+METHODS = ["lape", "neuron_plans", "residual", "sharing", "token_bias"]
+EDGES = [
+    "model_identity", "neuron_set_file", "imports", "corpus", "everyday_prompts", "hooks",
+    "loading",
+]  # fmt: skip
 WORK = ["conversation", "recording", "steerer", "detection", "identification", "countable_text"]
-USE = ["building", "generation", "engine", "guard", "calibration", "evaluation", "export"]
+USE = [
+    "building",
+    "contrastive",
+    "generation",
+    "engine",
+    "guard",
+    "calibration",
+    "evaluation",
+    "export",
+]
 SURFACES = ["cli", "api", "ui"]
-BELOW_SURFACES = [*WORDS, *DATA, *METHODS, *EDGES, *WORK, *USE, "bundled", "settings"]
+BELOW_SURFACES = [*WORDS, *DATA, *METHODS, "methods", *EDGES, *WORK, *USE, "bundled", "settings"]
 
 ALLOWED: dict[str, list[str]] = {
     "__init__": BELOW_SURFACES,
@@ -34,24 +46,47 @@ ALLOWED: dict[str, list[str]] = {
     "steering_plan": ["architectures", "errors", "languages", "neuron_set"],
     "architectures": ["errors", "languages"],
     **{method: [*WORDS, *DATA] for method in METHODS},
+    "methods": [*WORDS, *DATA, "neuron_plans", "residual"],
     "neuron_set_file": ["neuron_set", "activation_stats", "languages", "errors"],
     "imports": ["neuron_set", "activation_stats", "languages", "errors"],
     "corpus": ["languages", "errors"],
+    "everyday_prompts": ["languages", "errors"],
     "hooks": ["architectures", "errors"],
     "model_identity": [],
     "loading": ["architectures", "errors", "model_identity"],
     "conversation": [*WORDS, *DATA, *EDGES],
     "recording": [*WORDS, *DATA, "hooks", "corpus", "loading", "conversation"],
-    "steerer": [*WORDS, *DATA, "neuron_plans", "hooks", "loading"],
+    "steerer": [*WORDS, *DATA, "methods", "hooks", "loading"],
     "countable_text": [],
     "identification": ["function_words", "unicode_scripts", "languages", "errors"],
     "detection": ["identification", "countable_text", "unicode_scripts", "languages", "errors"],
     "generation": [*WORDS, *DATA, "token_bias", "loading", "conversation", "steerer"],
     "engine": [*WORDS, *DATA, "loading", "conversation", "steerer", "generation"],
     "guard": ["generation", "detection", "languages", "errors"],
-    "calibration": [*WORDS, *DATA, *METHODS, *EDGES, *WORK, "generation", "guard", "evaluation"],
+    "calibration": [
+        *WORDS,
+        *DATA,
+        *METHODS,
+        "methods",
+        *EDGES,
+        *WORK,
+        "generation",
+        "guard",
+        "evaluation",
+    ],
+    "contrastive": [*WORDS, *EDGES, "conversation", "detection", "generation"],
     "building": [*WORDS, *DATA, *METHODS, "model_identity"],
-    "evaluation": [*WORDS, *DATA, *METHODS, *EDGES, *WORK, "generation", "guard", "calibration"],
+    "evaluation": [
+        *WORDS,
+        *DATA,
+        *METHODS,
+        "methods",
+        *EDGES,
+        *WORK,
+        "generation",
+        "guard",
+        "calibration",
+    ],
     "export": ["steering_plan", "architectures", "loading", "errors"],
     "settings": ["errors", "bundled", "loading"],
     "bundled": ["loading"],

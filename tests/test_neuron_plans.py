@@ -1,55 +1,47 @@
-"""Tests of the methods: what each does to which neuron, and how a request becomes a plan."""
+"""Tests of the methods on neurons: what each does to which neuron, at which site and when."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from steering.errors import PlanError, StatsError, UnknownLanguageError
-from steering.languages import LANGUAGES, Language
+from steering.errors import PlanError, StatsError
+from steering.languages import Language
 from steering.neuron_plans import (
-    DEFAULT_METHOD,
-    DEFAULT_STRENGTHS,
-    METHODS,
-    SteeringRequest,
+    amplify_own,
+    damp_others,
     deactivate,
-    make_plan,
-    plan_as_published,
-    plan_own_at_onset,
-    plan_union_at_onset,
-    resolve_strength,
+    fix_own,
+    replace_union,
+    shift_own,
+    shift_own_by_difference,
+    shift_random,
+    shift_union,
+    steer_as_published,
 )
 from steering.neuron_set import NeuronSet
-from steering.steering_plan import NO_STEERING, SteeringPlan
-from tests.toy import EN, FR, JA, SW, TOY_LANGUAGES, without_neurons
+from steering.steering_plan import EVERY_POSITION, Where
+from tests.plans import TOLERANCE, Effects, assert_effects, effects
+from tests.toy import FR, SW, TOY_LANGUAGES, without_neurons
 
-# Effects are float32 with one or two roundings, of values below 10.
-TOLERANCE = 1e-6
-
-Effects = dict[tuple[str, str, int, int], tuple[float, float]]
-
-
-def effects(plan: SteeringPlan) -> Effects:
-    """(site, phase, layer, unit) -> (scale, shift)."""
-    return {
-        (site, phase, layer, int(unit)): (float(scale), float(shift))
-        for (site, phase, layer), edit in plan.edits.items()
-        for unit, scale, shift in zip(edit.units, edit.scale, edit.shift, strict=True)
-    }
+AT_ONSET = Where("value", ("onset",))
+PUBLISHED = Where("gate", EVERY_POSITION)
+ON_NEURONS = (
+    shift_union, shift_own, shift_own_by_difference, replace_union, fix_own, amplify_own,
+    damp_others, steer_as_published,
+)  # fmt: skip
 
 
 def neurons_at(neurons: NeuronSet) -> list[tuple[int, int]]:
     return list(zip(neurons.layer.tolist(), neurons.index.tolist(), strict=True))
 
 
-def assert_effects(plan: SteeringPlan, expected: Effects) -> None:
-    found = effects(plan)
-    assert found.keys() == expected.keys()
-    for key, effect in found.items():
-        assert effect == pytest.approx(expected[key], abs=TOLERANCE), key
+def onset_value_means(neurons: NeuronSet, place: int) -> list[float]:
+    """Per language, one neuron's mean at the value site at the onset."""
+    means: list[float] = neurons.value_means["onset"][:, place].tolist()
+    return means
 
 
 @pytest.mark.parametrize("target", TOY_LANGUAGES, ids=str)
@@ -58,13 +50,13 @@ def test_published_method_switches_others_off_and_adds_the_mean_to_its_own(
 ) -> None:
     row = TOY_LANGUAGES.index(target)
 
-    plan = plan_as_published(toy_set, target, 0.5)
+    plan = steer_as_published(toy_set, target, 0.5, PUBLISHED)
 
     expected = {}
     for place, (layer, index) in enumerate(neurons_at(toy_set)):
         is_own = bool(toy_set.is_member[row, place])
         mean = float(toy_set.gate_means["text"][row, place])
-        for phase in ("prompt", "onset", "body"):
+        for phase in EVERY_POSITION:
             expected["gate", phase, layer, index] = (1.0, 0.5 * mean) if is_own else (0.0, 0.0)
     assert_effects(plan, expected)
 
@@ -72,7 +64,7 @@ def test_published_method_switches_others_off_and_adds_the_mean_to_its_own(
 def test_published_method_leaves_a_shared_neuron_of_the_target_on(toy_set: NeuronSet) -> None:
     shared = replace(toy_set, is_member=torch.ones_like(toy_set.is_member))
 
-    plan = plan_as_published(shared, FR, 1.0)
+    plan = steer_as_published(shared, FR, 1.0, PUBLISHED)
 
     assert {scale for scale, _ in effects(plan).values()} == {1.0}
 
@@ -82,7 +74,7 @@ def test_published_method_takes_means_of_answers_where_no_text_was_recorded(
 ) -> None:
     body = toy_set.gate_means["body"]
 
-    plan = plan_as_published(replace(toy_set, gate_means={"body": body}), FR, 1.0)
+    plan = steer_as_published(replace(toy_set, gate_means={"body": body}), FR, 1.0, PUBLISHED)
 
     first = int(toy_set.neurons_of(FR)[0])
     key = ("gate", "body", int(toy_set.layer[first]), int(toy_set.index[first]))
@@ -90,42 +82,108 @@ def test_published_method_takes_means_of_answers_where_no_text_was_recorded(
 
 
 @pytest.mark.parametrize("target", TOY_LANGUAGES, ids=str)
-def test_own_at_onset_adds_the_mean_to_its_own_alone(target: Language, toy_set: NeuronSet) -> None:
-    row = TOY_LANGUAGES.index(target)
-
-    plan = plan_own_at_onset(toy_set, target, 3.0)
-
-    assert_effects(
-        plan,
-        {
-            ("value", "onset", layer, index): (
-                1.0,
-                3 * float(toy_set.value_means["onset"][row, place]),
-            )
-            for place, (layer, index) in enumerate(neurons_at(toy_set))
-            if toy_set.is_member[row, place]
-        },
-    )
-
-
-@pytest.mark.parametrize("target", TOY_LANGUAGES, ids=str)
-def test_union_at_onset_moves_every_neuron_towards_the_target(
-    target: Language, toy_set: NeuronSet
+@pytest.mark.parametrize(
+    ("method", "rule", "whose"),
+    [
+        (shift_union, lambda t, mean, others: (1.0, 2 * (t - mean)), "all"),
+        (shift_own, lambda t, mean, others: (1.0, 2 * t), "own"),
+        (shift_own_by_difference, lambda t, mean, others: (1.0, 2 * (t - others)), "own"),
+        (replace_union, lambda t, mean, others: (-1.0, 2 * t), "all"),
+        (fix_own, lambda t, mean, others: (0.0, 2 * t), "own"),
+        (amplify_own, lambda t, mean, others: (3.0, 0.0), "own"),
+        (damp_others, lambda t, mean, others: (0.0, 0.0), "others"),
+    ],
+)
+def test_method_makes_the_edit_that_its_formula_says(  # type: ignore[no-untyped-def]  # a table
+    method, rule, whose: str, target: Language, toy_set: NeuronSet
 ) -> None:
     row = TOY_LANGUAGES.index(target)
-    expected = {}
-    for place, (layer, index) in enumerate(neurons_at(toy_set)):
-        means = toy_set.value_means["onset"][:, place].tolist()
-        expected["value", "onset", layer, index] = (1.0, 2 * (means[row] - sum(means) / 5))
 
-    assert_effects(plan_union_at_onset(toy_set, target, 2.0), expected)
+    plan = method(toy_set, target, 2.0, AT_ONSET)
+
+    expected: Effects = {}
+    for place, (layer, index) in enumerate(neurons_at(toy_set)):
+        is_own = bool(toy_set.is_member[row, place])
+        if whose == "all" or is_own == (whose == "own"):
+            means = onset_value_means(toy_set, place)
+            others = (sum(means) - means[row]) / 4
+            key = ("value", "onset", layer, index)
+            expected[key] = rule(means[row], sum(means) / 5, others)
+    assert_effects(plan, expected)
+
+
+def test_damping_by_half_halves(toy_set: NeuronSet) -> None:
+    plan = damp_others(toy_set, FR, 0.5, AT_ONSET)
+
+    assert {effect for effect in effects(plan).values()} == {(0.5, 0.0)}
 
 
 def test_union_of_all_targets_cancels_out(toy_set: NeuronSet) -> None:
-    shifts = [effects(plan_union_at_onset(toy_set, one, 1.0)) for one in TOY_LANGUAGES]
+    shifts = [effects(shift_union(toy_set, one, 1.0, AT_ONSET)) for one in TOY_LANGUAGES]
 
     for key in shifts[0]:
         assert sum(shift[key][1] for shift in shifts) == pytest.approx(0, abs=5 * TOLERANCE)
+
+
+@pytest.mark.parametrize("method", ON_NEURONS)
+@pytest.mark.parametrize("site", ["gate", "value"])
+def test_every_phase_is_edited_with_its_own_means(method, site, toy_set: NeuronSet) -> None:  # type: ignore[no-untyped-def]
+    both = method(toy_set, FR, 1.5, Where(site, ("onset", "body")))
+
+    onset = method(toy_set, FR, 1.5, Where(site, ("onset",)))
+    body = method(toy_set, FR, 1.5, Where(site, ("body",)))
+    assert effects(both) == effects(onset) | effects(body)
+    assert {key[0] for key in effects(both)} == {site}
+
+
+def test_only_the_given_layers_are_edited(toy_set: NeuronSet) -> None:
+    plan = shift_union(toy_set, FR, 1.0, Where("value", ("onset",), layers=(1,)))
+
+    everywhere = effects(shift_union(toy_set, FR, 1.0, AT_ONSET))
+    assert effects(plan) == {key: effect for key, effect in everywhere.items() if key[2] == 1}
+    assert effects(plan)
+
+
+def test_random_neurons_are_moved_by_their_own_means_and_are_none_of_the_set(
+    toy_set: NeuronSet,
+) -> None:
+    control = toy_set.control
+    assert control is not None
+
+    plan = shift_random(toy_set, FR, 2.0, AT_ONSET)
+
+    means = control.value_means["onset"]
+    shifts = 2 * (means[0] - means.mean(dim=0))
+    expected = {
+        ("value", "onset", int(layer), int(index)): (1.0, float(shifts[u]))
+        for u, (layer, index) in enumerate(zip(control.layer, control.index, strict=True))
+    }
+    assert_effects(plan, expected)
+    assert not {key[2:] for key in expected} & set(neurons_at(toy_set))
+
+
+def test_random_is_refused_for_a_set_without_random_neurons(toy_set: NeuronSet) -> None:
+    with pytest.raises(PlanError, match="no random neurons"):
+        shift_random(replace(toy_set, control=None), FR, 1.0, AT_ONSET)
+
+
+@pytest.mark.parametrize("method", ON_NEURONS)
+def test_method_on_neurons_refuses_the_residual(method, toy_set: NeuronSet) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(PlanError, match="Expected gate or value"):
+        method(toy_set, FR, 1.0, Where("residual", ("onset",)))
+
+
+@pytest.mark.parametrize("method", ON_NEURONS)
+def test_every_method_makes_an_empty_plan_of_an_empty_set(method, toy_set: NeuronSet) -> None:  # type: ignore[no-untyped-def]
+    assert method(without_neurons(toy_set), FR, 1.0, AT_ONSET).edits == {}
+
+
+@pytest.mark.parametrize("method", [shift_union, shift_own])
+def test_onset_is_refused_where_no_dialogues_were_recorded(method, toy_set: NeuronSet) -> None:  # type: ignore[no-untyped-def]
+    only_text = replace(toy_set, value_means={"text": toy_set.value_means["text"]})
+
+    with pytest.raises(StatsError, match="no means for phase 'onset'"):
+        method(only_text, FR, 1.0, AT_ONSET)
 
 
 @pytest.mark.parametrize("target", TOY_LANGUAGES, ids=str)
@@ -138,78 +196,10 @@ def test_deactivating_zeroes_its_neurons_everywhere(target: Language, toy_set: N
         ("value", phase, layer, index): (0.0, 0.0)
         for place, (layer, index) in enumerate(neurons_at(toy_set))
         if toy_set.is_member[row, place]
-        for phase in ("prompt", "onset", "body")
+        for phase in EVERY_POSITION
     }
 
 
 def test_language_without_neurons_has_nothing_of_its_own_to_move(toy_set: NeuronSet) -> None:
-    assert plan_own_at_onset(toy_set, SW, 1.0).edits == {}
+    assert shift_own(toy_set, SW, 1.0, AT_ONSET).edits == {}
     assert deactivate(toy_set, SW).edits == {}
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_makes_an_empty_plan_of_an_empty_set(method: str, toy_set: NeuronSet) -> None:
-    assert METHODS[method](without_neurons(toy_set), EN, 1.0).edits == {}
-
-
-@pytest.mark.parametrize("method", ["lape", "lape-own"])
-def test_onset_method_is_refused_where_no_dialogues_were_recorded(
-    method: str, toy_set: NeuronSet
-) -> None:
-    only_text = replace(toy_set, value_means={"text": toy_set.value_means["text"]})
-
-    with pytest.raises(StatsError, match="no means for phase 'onset'"):
-        make_plan(only_text, SteeringRequest(FR, method))
-
-
-def test_no_target_and_no_strength_are_no_steering(toy_set: NeuronSet) -> None:
-    assert make_plan(toy_set, SteeringRequest(None)) is NO_STEERING
-    assert make_plan(toy_set, SteeringRequest(None, "guess", -1)) is NO_STEERING
-    for method in METHODS:
-        assert make_plan(toy_set, SteeringRequest(FR, method, 0)) is NO_STEERING
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_request_becomes_the_plan_of_its_method(method: str, toy_set: NeuronSet) -> None:
-    plan = make_plan(toy_set, SteeringRequest(JA, method, 1.5))
-
-    assert effects(plan) == effects(METHODS[method](toy_set, JA, 1.5))
-
-
-def test_method_and_strength_are_the_sets_own_unless_named(toy_set: NeuronSet) -> None:
-    own = {"steering_method": "lape-own", "strengths": {"normal": 7.0}}
-    tuned = replace(toy_set, metadata=toy_set.metadata.model_copy(update=own))
-
-    assert effects(make_plan(tuned, SteeringRequest(JA))) == effects(
-        plan_own_at_onset(tuned, JA, 7.0)
-    )
-    assert effects(make_plan(tuned, SteeringRequest(JA, "lape", "strong"))) == effects(
-        plan_union_at_onset(tuned, JA, DEFAULT_STRENGTHS["strong"])
-    )
-    assert effects(make_plan(toy_set, SteeringRequest(JA))) == effects(
-        METHODS[DEFAULT_METHOD](toy_set, JA, DEFAULT_STRENGTHS["normal"])
-    )
-
-
-@pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, "loud", ""])
-def test_strength_that_is_none_is_refused(strength: float | str, toy_set: NeuronSet) -> None:
-    with pytest.raises(PlanError, match=f"Strength is '{strength}'. Expected gentle, normal"):
-        make_plan(toy_set, SteeringRequest(FR, "lape", strength))  # type: ignore[arg-type]  # wrong
-
-
-@pytest.mark.parametrize(("strength", "expected"), [(0, 0.0), (2, 2.0), ("gentle", 2.0)])
-def test_strength_is_a_level_or_a_number(
-    strength: float, expected: float, toy_set: NeuronSet
-) -> None:
-    assert resolve_strength(toy_set, strength) == expected
-
-
-def test_unknown_method_is_refused_with_the_known_ones(toy_set: NeuronSet) -> None:
-    with pytest.raises(PlanError, match=r"method 'guess'. Expected one of: lape, lape-own, lape-p"):
-        make_plan(toy_set, SteeringRequest(FR, "guess"))
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_language_that_the_set_does_not_hold_is_refused(method: str, toy_set: NeuronSet) -> None:
-    with pytest.raises(UnknownLanguageError, match="'de'"):
-        make_plan(toy_set, SteeringRequest(LANGUAGES["de"], method))

@@ -34,6 +34,16 @@ def are_equal(one: NeuronSet, other: NeuronSet) -> bool:
         if list(first) != list(second):
             return False
         pairs += [(first[phase], second[phase]) for phase in first]
+    for field in ("control", "token_log_odds"):
+        if (getattr(one, field) is None) != (getattr(other, field) is None):
+            return False
+    if one.control is not None and other.control is not None:
+        pairs += [(getattr(one.control, n), getattr(other.control, n)) for n in ("layer", "index")]
+        for name in ("gate_means", "value_means"):
+            first, second = getattr(one.control, name), getattr(other.control, name)
+            pairs += [(first[phase], second[phase]) for phase in first]
+    if one.token_log_odds is not None and other.token_log_odds is not None:
+        pairs.append((one.token_log_odds, other.token_log_odds))
     same = all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
     return same and one.metadata == other.metadata
 
@@ -66,8 +76,15 @@ def test_round_trip_is_exact(
     neurons = without_neurons(make_toy_set(seed=seed)) if is_empty else make_toy_set(seed=seed)
     names = list(neurons.gate_means)[:phases]
     counts = {name: neurons.metadata.token_counts[name] for name in names}
+    control = neurons.control
+    assert control is not None
     neurons = replace(
         neurons,
+        control=replace(
+            control,
+            gate_means={name: control.gate_means[name] for name in names},
+            value_means={name: control.value_means[name] for name in names},
+        ),
         metadata=neurons.metadata.model_copy(update={"token_counts": counts}),
         gate_means={name: neurons.gate_means[name] for name in names},
         value_means={name: neurons.value_means[name] for name in names},
@@ -97,12 +114,41 @@ def test_every_optional_field_comes_back(toy_set: NeuronSet, tmp_path: Path) -> 
     assert load_neuron_set(str(path)).metadata == metadata
 
 
-def test_residual_means_are_optional(toy_set: NeuronSet, tmp_path: Path) -> None:
+def test_residual_means_control_and_log_odds_are_optional(
+    toy_set: NeuronSet, tmp_path: Path
+) -> None:
     path = tmp_path / "toy.safetensors"
+    bare = replace(toy_set, residual_means={}, control=None, token_log_odds=None)
 
-    save_neuron_set(replace(toy_set, residual_means={}), path)
+    save_neuron_set(bare, path)
 
-    assert load_neuron_set(path).residual_means == {}
+    assert are_equal(load_neuron_set(path), bare)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensors: tensors.pop("control_index"), "missing 'control_index'"),
+        (lambda tensors: tensors.pop("control_gate_mean.body"), "missing 'control_gate_mean.body'"),
+        (lambda tensors: tensors["control_layer"].fill_(7), "'control_layer' has values outside"),
+        (lambda tensors: tensors["control_index"].zero_(), "control neurons are not ordered"),
+        (
+            lambda tensors: tensors.update(token_log_odds=torch.zeros(5, 300)),
+            "'token_log_odds' is torch.float32",
+        ),
+        (lambda tensors: tensors["token_log_odds"].fill_(torch.nan), "not finite"),
+    ],
+)
+def test_damaged_control_and_log_odds_are_refused(
+    change: Callable[[dict[str, Tensor]], object], said: str, saved: Path
+) -> None:
+    def damage(tensors: dict[str, Tensor], _header: dict[str, object]) -> None:
+        change(tensors)
+
+    change_file(saved, damage)
+
+    with pytest.raises(NeuronSetFormatError, match=said):
+        load_neuron_set(saved)
 
 
 def test_same_set_gives_the_same_bytes(toy_set: NeuronSet, saved: Path, tmp_path: Path) -> None:
@@ -255,7 +301,7 @@ def test_foreign_safetensors_are_refused(metadata: dict[str, str] | None, saved:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("version", 2), ("version", 0), ("version", "1"), ("format", "another")]
+    ("key", "value"), [("version", 1), ("version", 0), ("version", "1"), ("format", "another")]
 )
 def test_other_formats_and_versions_are_refused(key: str, value: object, saved: Path) -> None:
     change_file(saved, lambda _tensors, header: header.update({key: value}))

@@ -47,15 +47,36 @@ def check_writable(out: Path) -> None:
         )
 
 
+def check_at_least(least: int, **values: int) -> None:
+    """Refuse numbers below the least that makes sense.
+
+    Raises:
+        SettingsError: Naming the flag.
+    """
+    for name, value in values.items():
+        if value < least:
+            flag = "--" + name.replace("_", "-")
+            raise SettingsError(f"`{flag}` is '{value}'. Expected at least {least}; correct it.")
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON to a temporary name, then rename it.
 
     Raises:
         SettingsError: If the file cannot be written.
     """
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text to a temporary name, then rename it.
+
+    Raises:
+        SettingsError: If the file cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        temporary.write_text(text, "utf-8")
         os.replace(temporary, path)
     except OSError as err:
         raise SettingsError(

@@ -10,7 +10,7 @@ from steering.cli.arguments import add_model_arguments, load_chosen_model
 from steering.conversation import Message
 from steering.engine import Engine, GenerationRequest
 from steering.languages import parse_language
-from steering.neuron_plans import SteeringRequest, make_plan
+from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set_file import load_neuron_set
 from steering.steerer import check_set_fits_model
 

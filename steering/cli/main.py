@@ -8,10 +8,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from steering.cli import build_set, chat, check, evaluate, inspect_set
+from steering.cli import (
+    build_set,
+    calibrate,
+    chat,
+    check,
+    evaluate,
+    inspect_set,
+    make_dialogues,
+)
 from steering.errors import SteeringError
 
-_COMMANDS = (build_set, inspect_set, check, evaluate, chat)
+_COMMANDS = (make_dialogues, build_set, calibrate, inspect_set, check, evaluate, chat)
 
 
 def make_parser() -> argparse.ArgumentParser:

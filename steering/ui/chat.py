@@ -15,7 +15,7 @@ from steering.engine import Engine, GenerationRequest
 from steering.errors import PlanError
 from steering.generation import ReplyUpdate, Sampling
 from steering.languages import Language, parse_language
-from steering.neuron_plans import SteeringRequest, make_plan
+from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet
 from steering.steering_plan import NO_STEERING, SteeringPlan
 from steering.ui.badges import badge_html, judge_answer

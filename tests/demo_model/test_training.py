@@ -21,7 +21,7 @@ from steering.languages import LANGUAGES
 TINY = Recipe(
     hidden_size=16, layers=1, neurons_per_layer=24, heads=2, text_steps=2, text_rows=2,
     text_row_tokens=32, dialogue_steps=2, dialogue_rows=1, mixed_text_rows=1,
-    dialogue_row_tokens=48, warmup_steps=1,
+    dialogue_row_tokens=48, warmup_steps=1, constant_steps=2,
 )  # fmt: skip
 
 
@@ -63,8 +63,8 @@ def test_interrupted_run_ends_with_the_same_weights(text_folder: Path, tmp_path:
 
 
 def _rate(step: int) -> float:
-    left = (4 - step) / (TINY.decay_fraction * 4)
-    return TINY.peak_rate * min(1.0, (step + 1) / TINY.warmup_steps, max(left, 0.01))
+    progress = max(0, step - TINY.constant_steps) / (4 - TINY.constant_steps)
+    return TINY.peak_rate * min((step + 1) / TINY.warmup_steps, max(1 - progress**0.5, 0.01))
 
 
 def test_another_recipe_in_the_same_folder_is_refused(text_folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""How a command line names what is compared: controls, methods, and the set's own default."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
+from steering.errors import PlanError, SettingsError
+from steering.evaluation.forcing import Condition
+from steering.loading import BUNDLED_MODEL, LoadedModel
+from steering.methods import METHODS, SteeringRequest, make_plan, parse_method
+from steering.neuron_set import NeuronSet, StrengthLevel
+from steering.neuron_set_file import load_neuron_set
+from steering.steering_plan import NO_STEERING
+from steering.token_bias import BiasLevel, make_token_bias, read_token_table
+
+CONTROLS = ("none", "instruction")
+DEFAULT_CONDITIONS = "none,instruction,random,lape-paper,lape,diffmean,default"
+_LEVELS: tuple[StrengthLevel, ...] = ("gentle", "normal", "strong")
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenSets:
+    """The set that is steered with, and the one found on plain text, as published."""
+
+    neurons: NeuronSet
+    paper: NeuronSet
+
+    def all(self) -> tuple[NeuronSet, ...]:
+        """Return both."""
+        return self.neurons, self.paper
+
+
+def add_set_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--neuron-set` and `--paper-set`."""
+    parser.add_argument("--neuron-set", type=Path, default=BUNDLED_NEURON_SET)
+    parser.add_argument(
+        "--paper-set", type=Path, help="set found on text, for lape-paper (default: --neuron-set)"
+    )
+
+
+def add_bias_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--token-bias`."""
+    parser.add_argument(
+        "--token-bias",
+        choices=get_args(BiasLevel),
+        default="off",
+        help="also make tokens of other languages and scripts less likely, where steering acts",
+    )
+
+
+def with_token_bias(
+    conditions: Sequence[Condition], level: BiasLevel, *, model: LoadedModel, neurons: NeuronSet
+) -> list[Condition]:
+    """Return the conditions, those that steer with a token bias of a level."""
+    if level == "off":
+        return list(conditions)
+    table = read_token_table(model.tokenizer)
+    log_odds = neurons.token_log_odds
+    biases = {
+        target: make_token_bias(
+            table, target, level=level, log_odds=None if log_odds is None else log_odds[row]
+        )
+        for row, target in enumerate(neurons.languages)
+    }
+    return [
+        condition
+        if condition.name in CONTROLS
+        else replace(condition, make_bias=lambda prompt: biases[prompt.target])
+        for condition in conditions
+    ]
+
+
+def load_chosen_sets(options: argparse.Namespace) -> ChosenSets:
+    """Load the sets that the arguments name."""
+    neurons = load_neuron_set(options.neuron_set)
+    path = options.paper_set
+    if path is None and options.model == BUNDLED_MODEL:
+        path = BUNDLED_PAPER_SET
+    return ChosenSets(neurons, load_neuron_set(path) if path else neurons)
+
+
+def read_conditions(text: str, sets: ChosenSets) -> list[Condition]:
+    """Read conditions with commas between them.
+
+    Each is `none`, `instruction`, `default` (the set's own method and normal strength), a level of
+    it (`gentle`, `strong`), or a method as `methods.parse_method` reads it, at strength 1.
+
+    Raises:
+        SettingsError: Naming a condition that is none of these.
+    """
+    return [_read_condition(part.strip(), sets) for part in text.split(",") if part.strip()]
+
+
+def _read_condition(text: str, sets: ChosenSets) -> Condition:
+    if text in CONTROLS:
+        return Condition(text, lambda _: NO_STEERING, is_instructed=text == "instruction")
+    level = next((level for level in _LEVELS if text == level), None)
+    if text == "default" or level is not None:
+        return Condition(
+            text,
+            lambda prompt: make_plan(
+                sets.neurons, SteeringRequest(prompt.target, strength=level or "normal")
+            ),
+        )
+    try:
+        names = {step.name for step in parse_method(text)}
+    except PlanError as err:
+        known = ", ".join([*CONTROLS, "default", *_LEVELS, *METHODS])
+        raise SettingsError(
+            f"Unknown condition '{text}': {err} Conditions are: {known}; see `--help`."
+        ) from None
+    chosen = sets.paper if "lape-paper" in names else sets.neurons
+    return Condition(
+        text, lambda prompt: make_plan(chosen, SteeringRequest(prompt.target, text, 1.0))
+    )

@@ -1,0 +1,182 @@
+"""`evaluate forcing`: how often the answer comes in the chosen language, beside all controls."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from tqdm import tqdm
+
+from steering.cli.arguments import (
+    add_model_arguments,
+    check_at_least,
+    check_writable,
+    load_chosen_model,
+    write_json,
+    write_text,
+)
+from steering.cli.bundled_prompts import held_out_prompts
+from steering.cli.conditions import (
+    DEFAULT_CONDITIONS,
+    add_bias_argument,
+    add_set_arguments,
+    load_chosen_sets,
+    read_conditions,
+    with_token_bias,
+)
+from steering.evaluation.everyday import everyday_forcing_prompts
+from steering.evaluation.forcing import ForcingPrompt, ForcingResult, run_forcing
+from steering.evaluation.plots import check_plot_path, plot_forcing
+from steering.evaluation.prompt_files import read_prompts
+from steering.evaluation.quality import instructed_nll_nats
+from steering.evaluation.report import lpr, matrix_markdown, methods_markdown, success_matrix
+from steering.generation import Sampling
+from steering.languages import Language
+from steering.loading import BUNDLED_MODEL, LoadedModel
+from steering.steerer import check_set_fits_model
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+
+def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser("forcing", help="how often the answer comes in the language")
+    add_model_arguments(parser)
+    add_set_arguments(parser)
+    add_bias_argument(parser)
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        help="JSONL with `prompt`, `language`, `target`; or CLaS-Bench's or the Language Confusion "
+        "Benchmark's files (default: the bundled grammar's held-out prompts, or everyday prompts)",
+    )
+    parser.add_argument("--count", type=int, default=200, help="of the grammar's prompts")
+    parser.add_argument("--seed", type=int, default=0, help="of the prompts and of sampling")
+    parser.add_argument(
+        "--conditions",
+        default=DEFAULT_CONDITIONS,
+        help="none, instruction, default, gentle, strong, or methods such as lape@7, with commas",
+    )
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
+    parser.add_argument("--max-new-tokens", type=int, default=120)
+    parser.add_argument("--batch-size", type=int, default=16, help="prompts per batch")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
+    parser.add_argument("--plot", type=Path, help="PNG or SVG to draw the numbers in")
+    parser.add_argument("--replies", type=Path, help="JSONL to write every reply to")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure language forcing under every condition."""
+    check_at_least(1, count=options.count, batch_size=options.batch_size)
+    for path in filter(None, (options.json, options.replies)):
+        check_writable(path)
+    if options.plot:
+        check_plot_path(options.plot)
+    sampling = Sampling(options.max_new_tokens, options.temperature, seed=options.seed)
+    sets = load_chosen_sets(options)
+    conditions = read_conditions(options.conditions, sets)
+    prompts = choose_prompts(options, sets.neurons.languages)
+    model = load_chosen_model(options)
+    for neuron_set in sets.all():
+        check_set_fits_model(neuron_set, model)
+    conditions = with_token_bias(conditions, options.token_bias, model=model, neurons=sets.neurons)
+    results = {}
+    with tqdm(total=len(prompts) * len(conditions), unit="prompts", dynamic_ncols=True) as bar:
+        for condition in conditions:
+            bar.set_description(condition.name)
+            results[condition.name] = run_forcing(
+                model,
+                prompts,
+                condition,
+                languages=sets.neurons.languages,
+                sampling=sampling,
+                batch_rows=options.batch_size,
+                progress=lambda done: _advance(bar, done),
+            )
+    _report(options, model, results, languages=sets.neurons.languages)
+    return 0
+
+
+def choose_prompts(
+    options: argparse.Namespace, languages: Sequence[Language]
+) -> Sequence[ForcingPrompt]:
+    """Return the prompts of a file, of the bundled grammar, or of the everyday list."""
+    if options.prompts is not None:
+        read = read_prompts(options.prompts, targets=languages)
+        for note in read.notes:
+            print(f"note: {note}")
+        return read.prompts
+    if options.model == BUNDLED_MODEL:
+        return held_out_prompts(options.count, seed=options.seed)
+    return everyday_forcing_prompts(languages, count=options.count)
+
+
+def _report(
+    options: argparse.Namespace,
+    model: LoadedModel,
+    results: dict[str, ForcingResult],
+    *,
+    languages: Sequence[Language],
+) -> None:
+    """Print the table and the matrix of the last condition, and write what was asked for."""
+    print(methods_markdown(results, languages=languages))
+    last = list(results)[-1]
+    print(f"\n{last}, prompt language by chosen language:\n\n{matrix_markdown(results[last])}")
+    if options.json:
+        methods = {
+            name: {
+                **result.to_json(),
+                "lpr": lpr(result, languages=languages).rate,
+                "reply_nll_nats": instructed_nll_nats(model, result),
+                "matrix": _matrix_json(result),
+            }
+            for name, result in results.items()
+        }
+        write_json(
+            options.json,
+            {
+                "model": options.model,
+                "prompts": max(len(result.outcomes) for result in results.values()),
+                "temperature": options.temperature,
+                "token_bias": options.token_bias,
+                "seed": options.seed,
+                "methods": methods,
+            },
+        )
+    if options.plot:
+        plot_forcing(results, options.plot)
+    if options.replies:
+        _write_replies(options.replies, results)
+
+
+def _matrix_json(result: ForcingResult) -> dict[str, dict[str, float]]:
+    return {
+        str(language): {str(target): share.rate for target, share in row.items()}
+        for language, row in success_matrix(result).items()
+    }
+
+
+def _write_replies(path: Path, results: dict[str, ForcingResult]) -> None:
+    lines = [
+        json.dumps(
+            {
+                "condition": name,
+                "prompt": outcome.prompt.text,
+                "target": str(outcome.prompt.target),
+                "reply": outcome.reply,
+                "language": None if outcome.language is None else str(outcome.language),
+                "is_right": outcome.is_right,
+            },
+            ensure_ascii=False,
+        )
+        for name, result in results.items()
+        for outcome in result.outcomes
+    ]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _advance(bar: "tqdm[NoReturn]", done: int) -> None:
+    bar.update(done)

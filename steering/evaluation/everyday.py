@@ -1,0 +1,63 @@
+"""The shipped everyday prompts as evaluation prompts, for models that have none of their own.
+
+Nobody can tell whether an answer to them is right, only in which language it is. Knows no model.
+"""
+
+from collections.abc import Sequence
+
+from steering.evaluation.forcing import ForcingPrompt
+from steering.everyday_prompts import (
+    PROMPTS_TO_MEASURE,
+    everyday_languages,
+    everyday_prompts,
+    instruction,
+)
+from steering.languages import Language
+
+
+def everyday_forcing_prompts(
+    languages: Sequence[Language], *, count: int, numbers: range = PROMPTS_TO_MEASURE
+) -> list[ForcingPrompt]:
+    """Return *count* prompts; pairs of prompt language and target go round, then the prompts.
+
+    Args:
+        languages: The targets; prompts are in those of them that have a list, else in English.
+        count: How many.
+        numbers: Which of each language's prompts; they come again when *count* exceeds them.
+    """
+    asked = [one for one in everyday_languages() if one in languages] or [
+        one for one in everyday_languages() if one.code == "en"
+    ]
+    pairs = [(language, target) for target in languages for language in asked]
+    return [
+        _forcing_prompt(*pairs[number % len(pairs)], numbers[number // len(pairs) % len(numbers)])
+        for number in range(count)
+    ]
+
+
+def everyday_conversations(
+    languages: Sequence[Language], *, count: int, turns: int
+) -> list[list[ForcingPrompt]]:
+    """Return conversations whose target changes in the middle; at least two languages."""
+    asked = [one for one in everyday_languages() if one in languages] or list(languages[:1])
+    return [
+        [
+            _forcing_prompt(
+                asked[number % len(asked)],
+                languages[(number + (turn >= turns // 2)) % len(languages)],
+                PROMPTS_TO_MEASURE[(number // len(asked) * turns + turn) % len(PROMPTS_TO_MEASURE)],
+            )
+            for turn in range(turns)
+        ]
+        for number in range(count)
+    ]
+
+
+def _forcing_prompt(language: Language, target: Language, number: int) -> ForcingPrompt:
+    text = everyday_prompts(language)[number]
+    return ForcingPrompt(
+        text=text,
+        instructed_text=f"{text} {instruction(target, in_english=True)}",
+        language=language,
+        target=target,
+    )

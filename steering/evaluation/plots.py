@@ -1,0 +1,225 @@
+"""Draws the tables of `report.py` as PNG or SVG files.
+
+Same input, same bytes: no date, no random ids, and nobody's own matplotlib settings.
+Labels are language codes and names of methods, so that any font will do; colours are told apart by
+colour-blind readers and in grey. Knows no models and no text; needs no display.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from steering.errors import SettingsError
+from steering.evaluation.proportions import Proportion
+from steering.evaluation.report import CurvePoint, success_matrix
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from steering.evaluation.forcing import ForcingResult
+
+PLOT_SUFFIXES = (".png", ".svg")
+
+_Draw: TypeAlias = "Callable[[Figure], None]"
+
+_BLUE, _ORANGE, _GREY = "#0072B2", "#E69F00", "#595959"  # Okabe and Ito 2008, and a grey
+_COLOUR_MAP = "cividis"  # Nunez et al. 2018, PLOS ONE 13(7): lightness rises evenly
+_DARK_BELOW = 0.5  # of that map, where black letters cannot be read
+_DOTS_PER_INCH = 150
+# Neither date nor version goes into a file.
+_METADATA: dict[str, dict[str, str | None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+}
+
+
+def check_plot_path(path: Path) -> None:
+    """Refuse a target before hours of work, not after.
+
+    Raises:
+        SettingsError: If the name ends in neither .png nor .svg, or the folder is missing or cannot
+            be written to.
+    """
+    if path.suffix.lower() not in PLOT_SUFFIXES:
+        expected = " or ".join(PLOT_SUFFIXES)
+        raise SettingsError(
+            f"Cannot plot to '{path}': '{path.suffix}' is no format of plots. Expected a file "
+            f"name that ends in {expected}; choose another one."
+        )
+    folder = path.resolve().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise _not_writable(path, "no such folder, or no permission")
+
+
+def plot_forcing(results: Mapping[str, ForcingResult], path: Path) -> None:
+    """Draw LFS and content of every method as bars with 95% Wilson intervals.
+
+    Args:
+        results: Per name of a condition, drawn from top to bottom.
+        path: Ends in .png or .svg; an existing file is replaced.
+
+    Raises:
+        SettingsError: If there are no results, or the file cannot be written.
+    """
+    _check_not_empty(results, path)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        lfs = {row: result.lfs for row, result in enumerate(results.values())}
+        content = {row: share for row, r in enumerate(results.values()) if (share := r.content)}
+        _bars(axes, lfs, offset=-0.19, colour=_BLUE, label="in the chosen language (LFS)")
+        if content:
+            _bars(axes, content, offset=0.19, colour=_ORANGE, label="and right (content)")
+        names = [f"{name} (n={len(result.outcomes)})" for name, result in results.items()]
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("share of replies, 95% Wilson interval")
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+
+    _write(path, draw, size=(7.0, 1.2 + 0.55 * len(results)))
+
+
+def plot_matrix(result: ForcingResult, path: Path) -> None:
+    """Draw language forcing success per language of the prompt and target as a heat map.
+
+    Args:
+        result: Under one condition; a pair that was not asked stays white.
+        path: Ends in .png or .svg; an existing file is replaced.
+
+    Raises:
+        SettingsError: If there are no outcomes, or the file cannot be written.
+    """
+    _check_not_empty(result.outcomes, path)
+    matrix = success_matrix(result)
+    targets = sorted({target for row in matrix.values() for target in row})
+    rates = [[row[t].rate if t in row else math.nan for t in targets] for row in matrix.values()]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        image = axes.imshow(rates, cmap=_COLOUR_MAP, vmin=0, vmax=1, aspect="auto")
+        for y, row in enumerate(rates):
+            for x, rate in enumerate(row):
+                if not math.isnan(rate):
+                    colour = "white" if rate < _DARK_BELOW else "black"
+                    axes.text(x, y, f"{rate:.0%}", ha="center", va="center", color=colour, size=8)
+        axes.set_xticks(range(len(targets)), [str(target) for target in targets])
+        axes.set_yticks(range(len(matrix)), [str(language) for language in matrix])
+        axes.set_xlabel("chosen language")
+        axes.set_ylabel("language of the prompt")
+        axes.set_title(result.condition)
+        figure.colorbar(image, ax=axes, label="language forcing success")
+
+    _write(path, draw, size=(2.6 + 0.5 * len(targets), 1.6 + 0.4 * len(matrix)))
+
+
+def plot_curve(
+    points: Sequence[CurvePoint],
+    path: Path,
+    *,
+    levels: Mapping[str, float] | None = None,
+    title: str = "",
+) -> None:
+    """Draw success and quality over strength, for a calibration.
+
+    Args:
+        points: In any order; drawn by rising strength.
+        path: Ends in .png or .svg; an existing file is replaced.
+        levels: Names of the chosen levels -> strength, each marked with a line.
+        title: Such as the method, or the code of a language.
+
+    Raises:
+        SettingsError: If there are no points, or the file cannot be written.
+    """
+    _check_not_empty(points, path)
+    ordered = sorted(points, key=lambda point: point.strength)
+    strengths = [point.strength for point in ordered]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        shares = [point.success for point in ordered]
+        rates = [share.rate for share in shares]
+        axes.errorbar(strengths, rates, yerr=_whiskers(shares), color=_BLUE, marker="o", capsize=3)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("strength")
+        axes.set_ylabel("success (LFS), 95% Wilson interval", color=_BLUE)
+        axes.set_title(title, pad=20)
+        quality = axes.twinx()
+        nats = [point.quality_nats for point in ordered]
+        quality.plot(strengths, nats, color=_ORANGE, marker="s", linestyle="--")
+        quality.set_ylabel("quality (dashed), nats per token; lower is better", color=_GREY)
+        for name, strength in (levels or {}).items():
+            axes.axvline(strength, color=_GREY, linestyle=":")
+            place = axes.get_xaxis_transform()  # x as data, y as a share of the axes
+            axes.text(strength, 1.01, name, transform=place, ha="center", va="bottom", size=8)
+
+    _write(path, draw, size=(7.0, 4.2))
+
+
+def _bars(
+    axes: Axes, shares: Mapping[int, Proportion], *, offset: float, colour: str, label: str
+) -> None:
+    """Draw one horizontal bar per row; *offset* is in rows."""
+    axes.barh(
+        [row + offset for row in shares],
+        [share.rate for share in shares.values()],
+        xerr=_whiskers(list(shares.values())),
+        height=0.36,
+        color=colour,
+        ecolor="black",
+        capsize=3,
+        label=label,
+    )
+
+
+def _whiskers(shares: Sequence[Proportion]) -> tuple[list[float], list[float]]:
+    """Return how far the intervals reach below and above the rates; rounding never below 0."""
+    bounds = [(share.rate, *share.interval()) for share in shares]
+    below = [max(0.0, rate - low) for rate, low, _ in bounds]
+    return below, [max(0.0, high - rate) for rate, _, high in bounds]
+
+
+def _check_not_empty(measured: Mapping[str, object] | Sequence[object], path: Path) -> None:
+    if not measured:
+        raise SettingsError(
+            f"Cannot plot to '{path}': there are '0' measurements. Expected at least one; "
+            "measure first."
+        )
+
+
+def _write(path: Path, draw: _Draw, *, size: tuple[float, float]) -> None:
+    """Draw a figure of *size* inches, write it to a temporary name and rename that."""
+    check_plot_path(path)
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    suffix = path.suffix.lower()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams["svg.hashsalt"] = "langsteer"  # else ids are random
+            figure = Figure(figsize=size, dpi=_DOTS_PER_INCH, layout="constrained")
+            FigureCanvasAgg(figure)  # pyplot would look for a display
+            draw(figure)
+            figure.savefig(temporary, format=suffix[1:], metadata=_METADATA[suffix])
+        os.replace(temporary, path)
+    except OSError as err:
+        raise _not_writable(path, err.strerror or str(err)) from err
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _not_writable(path: Path, problem: str) -> SettingsError:
+    return SettingsError(
+        f"Cannot write '{path}': {problem}. Expected a file name in a folder that exists and can "
+        "be written to; choose another one."
+    )

@@ -1,0 +1,198 @@
+"""The steering methods by name, how a method is written, and how a request becomes a plan.
+
+A method is one step or several joined by `+`; a step is a name, then in any order a site, a phase
+and layers, then a weight: `lape`, `lape/gate/every@2`, `lape@5+diffmean/L4@1`. Adding a method is
+adding one function elsewhere and one row of `METHODS`. Knows no model and no text.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from steering import neuron_plans, residual
+from steering.architectures import Site
+from steering.errors import PlanError
+from steering.languages import Language
+from steering.neuron_set import NeuronSet, StrengthLevel
+from steering.steering_plan import (
+    EVERY_POSITION,
+    NO_STEERING,
+    Phase,
+    SteeringPlan,
+    Where,
+    combine_plans,
+)
+
+# (set, target language, strength, where) -> plan
+PlanFunction: TypeAlias = Callable[[NeuronSet, Language, float, Where], SteeringPlan]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the table.
+
+    Args:
+        make_plan: Computes the plan.
+        where: Where and when it acts unless the person says otherwise.
+        usual_strength: What strength 1 stands for unless the person gives a weight.
+    """
+
+    make_plan: PlanFunction
+    where: Where
+    usual_strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class MethodStep:
+    """One step of a method as a person writes it."""
+
+    name: str
+    where: Where
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringRequest:
+    """What a surface asks for, for one reply.
+
+    Args:
+        target: The answer's language; None leaves the model alone.
+        method: As `parse_method` reads it; the set's own when empty.
+        strength: A level of the set, or a number: 1 is normal, 0 leaves the model alone.
+    """
+
+    target: Language | None
+    method: str = ""
+    strength: StrengthLevel | float = "normal"
+
+
+_AT_ONSET = Where("value", ("onset",))
+_EVERYWHERE = Where("value", EVERY_POSITION)
+_RESIDUAL_AT_ONSET = Where("residual", ("onset",))
+
+# Usual strengths: the first one of 1, 2, 3, 5, 8 that was best on the bundled model's tuning
+# prompts (docs/log.md); 1 where a strength above it has no meaning.
+METHODS: Mapping[str, Method] = {
+    "lape": Method(neuron_plans.shift_union, _AT_ONSET, 5.0),
+    "lape-own": Method(neuron_plans.shift_own, _AT_ONSET, 8.0),
+    "lape-own-difference": Method(neuron_plans.shift_own_by_difference, _AT_ONSET, 8.0),
+    "lape-paper": Method(neuron_plans.steer_as_published, Where("gate", EVERY_POSITION), 1.0),
+    "replace": Method(neuron_plans.replace_union, _AT_ONSET, 1.0),
+    "amplify": Method(neuron_plans.amplify_own, _AT_ONSET, 1.0),
+    "damp": Method(neuron_plans.damp_others, _EVERYWHERE, 1.0),
+    "kojima": Method(neuron_plans.fix_own, _EVERYWHERE, 1.0),
+    "random": Method(neuron_plans.shift_random, _AT_ONSET, 5.0),
+    "diffmean": Method(residual.difference_of_means, _RESIDUAL_AT_ONSET, 2.0),
+    "dimensions": Method(residual.specific_dimensions, _RESIDUAL_AT_ONSET, 1.0),
+}
+DEFAULT_METHOD = "lape"
+DEFAULT_STRENGTHS: Mapping[StrengthLevel, float] = {"gentle": 0.6, "normal": 1.0, "strong": 1.4}
+
+_SITES: tuple[Site, ...] = ("gate", "value", "residual")
+_PHASES: Mapping[str, tuple[Phase, ...]] = {
+    "prompt": ("prompt",),
+    "onset": ("onset",),
+    "body": ("body",),
+    "answer": ("onset", "body"),
+    "every": EVERY_POSITION,
+}
+_LAYERS = re.compile(r"L(\d{1,5})(?:-(\d{1,5}))?")
+
+
+def make_plan(neurons: NeuronSet, request: SteeringRequest) -> SteeringPlan:
+    """Return the plan that a request asks for.
+
+    Raises:
+        PlanError: If the method is unknown or the strength is not a number of at least 0.
+        UnknownLanguageError: If the set does not hold the target.
+        StatsError: If the set lacks the means that the method needs.
+    """
+    if request.target is None:
+        return NO_STEERING
+    steps = parse_method(request.method or neurons.metadata.steering_method or DEFAULT_METHOD)
+    strength = resolve_strength(neurons, request.target, request.strength)
+    plan = NO_STEERING
+    for step in steps if strength else ():
+        part = METHODS[step.name].make_plan(
+            neurons, request.target, strength * step.weight, step.where
+        )
+        plan = combine_plans(plan, part)
+    return plan
+
+
+def resolve_strength(
+    neurons: NeuronSet, target: Language, strength: StrengthLevel | float
+) -> float:
+    """Return the number behind a strength level of a set for a language.
+
+    Raises:
+        PlanError: If it is neither a level nor a finite number of at least 0.
+    """
+    if isinstance(strength, str):
+        metadata = neurons.metadata
+        own = metadata.language_strengths.get(target.code, {})
+        levels = {**DEFAULT_STRENGTHS, **metadata.strengths, **own}
+        if strength in levels:
+            return levels[strength]
+    elif 0 <= strength < float("inf"):
+        return float(strength)
+    raise PlanError(
+        f"Strength is '{strength}'. Expected gentle, normal, strong, or a number from 0 up; "
+        "choose one of these."
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def parse_method(text: str) -> tuple[MethodStep, ...]:
+    """Read a method such as `lape`, `lape/gate/every@2` or `lape@5+diffmean/L4@1`.
+
+    Raises:
+        PlanError: Naming the part that makes no sense and what there is instead.
+    """
+    return tuple(_parse_step(part.strip(), text) for part in text.split("+"))
+
+
+def _parse_step(part: str, whole: str) -> MethodStep:
+    described, _, weight = part.partition("@")
+    name, *options = described.split("/")
+    if name not in METHODS:
+        raise PlanError(
+            f"Unknown steering method '{name}'. Expected one of: {', '.join(METHODS)}; "
+            "leave it out for the set's own."
+        )
+    where = METHODS[name].where
+    for option in options:
+        where = _apply_option(where, option, whole)
+    return MethodStep(name, where, _read_weight(weight, name, whole))
+
+
+def _apply_option(where: Where, option: str, whole: str) -> Where:
+    if option in _SITES:
+        return replace(where, site=next(site for site in _SITES if site == option))
+    if option in _PHASES:
+        return replace(where, phases=_PHASES[option])
+    if match := _LAYERS.fullmatch(option):
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first <= last < first + 1000:
+            return replace(where, layers=tuple(range(first, last + 1)))
+    raise PlanError(
+        f"Method '{whole}' has the option '{option}'. Expected a site ({', '.join(_SITES)}), a "
+        f"phase ({', '.join(_PHASES)}) or layers such as L4 or L3-5; correct it."
+    )
+
+
+def _read_weight(text: str, name: str, whole: str) -> float:
+    if not text:
+        return METHODS[name].usual_strength
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight < float("inf"):
+        raise PlanError(
+            f"Method '{whole}' has the weight '{text}'. Expected a number from 0 up, such as "
+            f"{name}@2; correct it."
+        )
+    return weight

@@ -1,0 +1,133 @@
+"""Tests of the methods by name: how one is written, and how a request becomes a plan."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from steering.errors import PlanError, UnknownLanguageError
+from steering.languages import LANGUAGES
+from steering.methods import (
+    DEFAULT_METHOD,
+    DEFAULT_STRENGTHS,
+    METHODS,
+    SteeringRequest,
+    make_plan,
+    parse_method,
+    resolve_strength,
+)
+from steering.neuron_set import NeuronSet
+from steering.steering_plan import EVERY_POSITION, NO_STEERING, Where
+from tests.plans import TOLERANCE, effects
+from tests.toy import FR, JA
+
+
+def test_no_target_and_no_strength_are_no_steering(toy_set: NeuronSet) -> None:
+    assert make_plan(toy_set, SteeringRequest(None)) is NO_STEERING
+    assert make_plan(toy_set, SteeringRequest(None, "guess", -1)) is NO_STEERING
+    for method in METHODS:
+        assert make_plan(toy_set, SteeringRequest(FR, method, 0)) is NO_STEERING
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_strength_one_is_the_usual_strength_of_the_method(name: str, toy_set: NeuronSet) -> None:
+    method = METHODS[name]
+
+    plan = make_plan(toy_set, SteeringRequest(JA, name, 1.5))
+
+    assert plan.edits
+    assert effects(plan) == effects(
+        method.make_plan(toy_set, JA, 1.5 * method.usual_strength, method.where)
+    )
+
+
+def test_method_and_strength_are_the_sets_own_unless_named(toy_set: NeuronSet) -> None:
+    own = {
+        "steering_method": "lape-own@2",
+        "strengths": {"normal": 7.0},
+        "language_strengths": {"ja": {"normal": 3.0}},
+    }
+    tuned = replace(toy_set, metadata=toy_set.metadata.model_copy(update=own))
+
+    def at(language: str, strength: float, method: str = "lape-own@1") -> object:
+        return effects(make_plan(tuned, SteeringRequest(LANGUAGES[language], method, strength)))
+
+    assert effects(make_plan(tuned, SteeringRequest(JA))) == at("ja", 6.0)
+    assert effects(make_plan(tuned, SteeringRequest(FR))) == at("fr", 14.0)
+    assert effects(make_plan(tuned, SteeringRequest(JA, "lape", "strong"))) == at(
+        "ja", DEFAULT_STRENGTHS["strong"], "lape"
+    )
+    assert effects(make_plan(toy_set, SteeringRequest(JA))) == effects(
+        make_plan(toy_set, SteeringRequest(JA, DEFAULT_METHOD, DEFAULT_STRENGTHS["normal"]))
+    )
+
+
+def test_steps_act_one_after_the_other(toy_set: NeuronSet) -> None:
+    both = effects(make_plan(toy_set, SteeringRequest(FR, "lape@2+diffmean/L1@3", 0.5)))
+    lape = effects(make_plan(toy_set, SteeringRequest(FR, "lape@1", 1)))
+    diffmean = effects(make_plan(toy_set, SteeringRequest(FR, "diffmean/L1@1.5", 1)))
+
+    assert both.keys() == lape.keys() | diffmean.keys()
+    for key, effect in both.items():
+        assert effect == pytest.approx((lape | diffmean)[key], abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "weight"),
+    [
+        ("lape", Where("value", ("onset",)), 5.0),
+        ("lape/gate/every@2", Where("gate", EVERY_POSITION), 2.0),
+        ("lape/every/gate@2", Where("gate", EVERY_POSITION), 2.0),
+        ("lape/answer", Where("value", ("onset", "body")), 5.0),
+        ("diffmean/L4@0", Where("residual", ("onset",), (4,)), 0.0),
+        ("diffmean/L3-5/body@1e-1", Where("residual", ("body",), (3, 4, 5)), 0.1),
+    ],
+)
+def test_a_step_is_read(text: str, where: Where, weight: float) -> None:
+    (step,) = parse_method(text)
+
+    assert step.where == where
+    assert step.weight == weight
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("guess", "method 'guess'. Expected one of: lape, lape-own"),
+        ("", "method ''"),
+        ("lape+", "method ''"),
+        ("lape/middle", "option 'middle'. Expected a site"),
+        ("lape/L5-3", "option 'L5-3'"),
+        ("lape/L0-99999", "option 'L0-99999'"),
+        ("lape@many", "weight 'many'. Expected a number from 0 up, such as lape@2"),
+        ("lape@-1", "weight '-1'"),
+        ("lape@nan", "weight 'nan'"),
+        ("lape@inf", "weight 'inf'"),
+    ],
+)
+def test_a_method_that_makes_no_sense_is_refused_by_the_part(text: str, said: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        parse_method(text)
+
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, "loud", ""])
+def test_strength_that_is_none_is_refused(strength: float | str, toy_set: NeuronSet) -> None:
+    with pytest.raises(PlanError, match=f"Strength is '{strength}'. Expected gentle, normal"):
+        make_plan(toy_set, SteeringRequest(FR, "lape", strength))  # type: ignore[arg-type]  # wrong
+
+
+@pytest.mark.parametrize(("strength", "expected"), [(0, 0.0), (2, 2.0), ("gentle", 0.6)])
+def test_strength_is_a_level_or_a_number(
+    strength: float, expected: float, toy_set: NeuronSet
+) -> None:
+    assert resolve_strength(toy_set, FR, strength) == expected
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_language_that_the_set_does_not_hold_is_refused(method: str, toy_set: NeuronSet) -> None:
+    with pytest.raises(UnknownLanguageError, match="'de'"):
+        make_plan(toy_set, SteeringRequest(LANGUAGES["de"], method))
