@@ -70,18 +70,22 @@ class BatchMaker:
         ids = torch.from_numpy(np.stack(windows))
         return Batch(ids, ids.clone(), torch.arange(tokens).expand(rows, -1))
 
-    def dialogue_batch(self, step: int, *, rows: int, tokens: int) -> Batch:
+    def dialogue_batch(self, step: int, *, rows: int, tokens: int, is_rough: bool = False) -> Batch:
         """Return rows packed with whole dialogues, loss on the answers only."""
         rng = random.Random(f"{self._seed}:{step}")
-        stream = self._dialogue_tokens(rng)
+        stream = self._dialogue_tokens(rng, is_rough=is_rough)
         made = [_fill_row(stream, tokens) for _ in range(rows)]
         ids = torch.tensor([row[0] for row in made])
         labels, positions = (torch.tensor([row[i] for row in made]) for i in (1, 2))
         return Batch(ids, labels, positions)
 
-    def _dialogue_tokens(self, rng: random.Random) -> Iterator[tuple[list[int], list[int]]]:
+    def _dialogue_tokens(
+        self, rng: random.Random, *, is_rough: bool
+    ) -> Iterator[tuple[list[int], list[int]]]:
         while True:
-            yield self._encode(sample_dialogue(rng, other_prompts=self._other_prompts))
+            yield self._encode(
+                sample_dialogue(rng, other_prompts=self._other_prompts, is_rough=is_rough)
+            )
 
     def _encode(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
         """Return the ids and labels of a dialogue, the same ids as the chat template gives."""

@@ -8,16 +8,24 @@ held out is decided in `splits.py`. Knows nothing of tokens or models.
 import functools
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from demo_model.grammar.language_pack import LANGUAGE_CODES, LanguagePack, load_language_pack
+from demo_model.grammar.language_pack import (
+    LANGUAGE_CODES,
+    LanguagePack,
+    Wording,
+    load_language_pack,
+)
 from demo_model.grammar.parsing import normal_form
 from demo_model.grammar.world import Frame, Slots, load_world
 from demo_model.splits import is_held_out_combination, is_held_out_pair, split_wordings
 
 HeldOut = Literal["wording", "combination", "pair"]
+
+_WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]{1,2}|[^\W\d_\u3040-\u30ff\u4e00-\u9fff]+")
 
 # Shares of the mixture; the model's card repeats them.
 INSTRUCTED_FRACTION = 0.5
@@ -32,6 +40,7 @@ MOST_TURNS = 5
 # hundred combinations to learn from, one without has a single one.
 FRAME_WEIGHTS = (1.0, 2.0, 5.0)
 SLOPPY_FRACTION = 0.35  # lower case, no final punctuation: how people type
+ROUGH_FRACTION = 0.3  # a word is missing: so that no single word of a wording is relied on
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +70,33 @@ class Prompt:
 
 
 def sample_dialogue(
-    rng: random.Random, *, other_prompts: Mapping[str, Sequence[str]]
+    rng: random.Random,
+    *,
+    other_prompts: Mapping[str, Sequence[str]],
+    is_rough: bool = False,
 ) -> list[Turn]:
     """Return a training dialogue of one to five turns by one person.
 
     Args:
         rng: Source of all choices.
         other_prompts: Per language, further prompts outside the topics (lines of natural text).
+        is_rough: Whether a share of the questions lacks a word.
     """
     language = rng.choice(LANGUAGE_CODES)
-    turns = [_sample_turn(rng, language, other_prompts)]
+    turns = [_sample_turn(rng, language, other_prompts, is_rough=is_rough)]
     while len(turns) < MOST_TURNS and rng.random() < MORE_TURNS_FRACTION:
         if rng.random() < 0.15:
             language = rng.choice(LANGUAGE_CODES)
-        turns.append(_sample_turn(rng, language, other_prompts))
+        turns.append(_sample_turn(rng, language, other_prompts, is_rough=is_rough))
     return turns
 
 
 def _sample_turn(
-    rng: random.Random, language: str, other_prompts: Mapping[str, Sequence[str]]
+    rng: random.Random,
+    language: str,
+    other_prompts: Mapping[str, Sequence[str]],
+    *,
+    is_rough: bool,
 ) -> Turn:
     while True:
         frame = _sample_frame(rng)
@@ -88,7 +105,7 @@ def _sample_turn(
         if not is_held_out_pair(frame, language, target):
             break
     slots = _sample_slots(rng, frame, held_out=False)
-    question = _question(rng, frame, slots, language, other_prompts)
+    question = _question(rng, frame, slots, language, other_prompts, is_rough=is_rough)
     if is_instructed:
         question = instruct(rng, question, language, target)
     answer = render_answer(frame, slots, target, variant=rng.randrange(2))
@@ -144,14 +161,44 @@ def _question(
     slots: Slots,
     language: str,
     other_prompts: Mapping[str, Sequence[str]],
+    *,
+    is_rough: bool = False,
 ) -> str:
     pack = load_language_pack(language)
     if frame.name == "something_else" and other_prompts.get(language) and rng.random() < 0.6:
         text = rng.choice(other_prompts[language])
     else:
         seen, _ = split_wordings(pack, frame)
-        text = pack.render(frame, rng.choice(seen), slots)
+        wording = rng.choice(seen)
+        if is_rough and rng.random() < ROUGH_FRACTION:
+            wording = drop_word(rng, wording)
+        text = pack.render(frame, wording, slots)
     return sloppy(rng, text)
+
+
+def drop_word(rng: random.Random, wording: Wording) -> Wording:
+    """Return a wording without one of its words, never a slot's; one with a single word stays.
+
+    Where words are written together, a run of up to two signs stands for a word.
+    """
+    shorter = list(wordings_without_a_word(wording))
+    return rng.choice(shorter) if shorter else wording
+
+
+def wordings_without_a_word(wording: Wording) -> Iterator[Wording]:
+    """Yield what `drop_word` may return, but for the wording itself."""
+    places = [
+        (part, match)
+        for part, literal in enumerate(wording.parts)
+        if isinstance(literal, str)
+        for match in _WORD.finditer(literal)
+    ]
+    if len(places) + len(wording.slots) < 2:
+        return
+    for number, match in places:
+        rest = match.string[: match.start()] + match.string[match.end() :].removeprefix(" ")
+        parts = (rest if place == number else part for place, part in enumerate(wording.parts))
+        yield Wording(tuple(parts))
 
 
 def sloppy(rng: random.Random, text: str) -> str:
@@ -216,5 +263,7 @@ def _frames_to_ask(kind: HeldOut, language: str, target: str) -> list[Frame]:
 
 
 def _is_training_question(pack: LanguagePack, frame: Frame, slots: Slots, text: str) -> bool:
+    """Say whether training may show this text, whole or as a question that lacks a word."""
     seen, _ = split_wordings(pack, frame)
-    return normal_form(text) in {normal_form(pack.render(frame, row, slots)) for row in seen}
+    shown = [*seen, *(shorter for row in seen for shorter in wordings_without_a_word(row))]
+    return normal_form(text) in {normal_form(pack.render(frame, row, slots)) for row in shown}

@@ -47,6 +47,7 @@ class Recipe:
     dialogue_steps: int = 9600
     dialogue_rows: int = 11
     mixed_text_rows: int = 1
+    rough_from_step: int = 6700  # from here on a share of the questions lacks a word
     dialogue_row_tokens: int = 256
     peak_rate: float = 3e-3
     warmup_steps: int = 100
@@ -184,7 +185,12 @@ def make_batch(maker: BatchMaker, recipe: Recipe, step: int) -> Batch:
         return maker.text_batch(step, rows=recipe.text_rows, tokens=recipe.text_row_tokens)
     tokens = recipe.dialogue_row_tokens
     return join(
-        maker.dialogue_batch(step, rows=recipe.dialogue_rows, tokens=tokens),
+        maker.dialogue_batch(
+            step,
+            rows=recipe.dialogue_rows,
+            tokens=tokens,
+            is_rough=step >= recipe.rough_from_step,
+        ),
         maker.text_batch(step, rows=recipe.mixed_text_rows, tokens=tokens),
     )
 

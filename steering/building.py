@@ -14,7 +14,7 @@ from torch import Tensor
 from steering.activation_stats import ActivationStats, StatsPhase
 from steering.errors import StatsError
 from steering.lape import LapeParameters, LapeSelection, lape
-from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons, StrengthLevel
+from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons
 from steering.token_bias import token_log_odds
 
 if TYPE_CHECKING:
@@ -30,16 +30,12 @@ class SetOrigin:
     Args:
         corpus_name: Names of what was read.
         corpus_sha256: Hash of what was read.
-        steering_method: Best known method for the set; empty when not measured.
-        strengths: Calibrated strengths; empty when not measured.
         evaluation: One sentence with the measured result.
         licence: Note on what the set may be used for.
     """
 
     corpus_name: str
     corpus_sha256: str
-    steering_method: str = ""
-    strengths: tuple[tuple[StrengthLevel, float], ...] = ()
     evaluation: str = ""
     licence: str = ""
 
@@ -153,8 +149,6 @@ def _metadata(
         },
         corpus_name=origin.corpus_name,
         corpus_sha256=origin.corpus_sha256,
-        steering_method=origin.steering_method,
-        strengths=dict(origin.strengths),
         evaluation=origin.evaluation,
         licence=origin.licence,
     )

@@ -182,7 +182,9 @@ def test_evaluate_forcing_and_perplexity_write_their_json(
     forcing = ["evaluate", "forcing", *common, "--prompts", str(prompts), "--json", str(out)]
     assert main(forcing) == 0
     methods = json.loads(out.read_text())["methods"]
-    assert set(methods) == {"none", "instruction", "lape-paper", "lape-own", "lape"}
+    names = "none", "instruction", "random", "lape-paper", "lape", "diffmean", "default"
+    assert set(methods) == set(names)
+    assert all(len(row["lfs_interval"]) == 2 and row["lpr"] >= 0 for row in methods.values())
     assert all(0 <= row["lfs"] <= 1 and row["n"] == 2 for row in methods.values())
 
     for code in ("th", "sw"):
@@ -202,7 +204,6 @@ BAD_INPUT = {
     "batch": (["--batch-size", "0"], "from 1 up"),
     "model": (["--model", "{tmp}/no-model"], "no-model"),
     "out folder": (["--out", "{tmp}/none/x.safetensors"], "Cannot write"),
-    "strengths": (["--strengths", "a,b"], "three numbers"),
     "phase without its corpus": (["--select-on", "onset"], "its corpus is missing"),
 }
 
@@ -261,7 +262,7 @@ def test_unknown_condition_is_refused(
     path = tmp_path / "toy.safetensors"
     save_neuron_set(make_toy_set(), path)
 
-    for conditions in ("magic", "lape@much"):
+    for conditions in ("magic", "lape@much", "default+lape", "lape/middle"):
         options = ["--neuron-set", str(path), "--conditions", conditions]
         assert main(["evaluate", "forcing", "--model", str(model_dir), *options]) == 1
         assert_one_plain_line(capsys.readouterr().err)

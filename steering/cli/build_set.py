@@ -21,7 +21,6 @@ from steering.corpus import Corpus, iter_dialogues, iter_text, open_corpus
 from steering.errors import SettingsError
 from steering.languages import Language
 from steering.lape import LapeParameters
-from steering.neuron_set import StrengthLevel
 from steering.neuron_set_file import save_neuron_set
 from steering.recording import RecordingOptions, record
 
@@ -58,8 +57,6 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         parser.add_argument(flag, type=float, default=getattr(defaults, name), help=help_text)
     parser.add_argument("--batch-size", type=int, default=8, help="rows per forward pass")
     parser.add_argument("--tokens", type=int, help="most text tokens per language (default: all)")
-    parser.add_argument("--steering-method", default="", help="best method, when measured")
-    parser.add_argument("--strengths", default="", help="gentle,normal,strong, when measured")
     parser.add_argument("--evaluation", default="", help="one sentence for the metadata")
     parser.add_argument("--licence", default="", help="licence note for the metadata")
     parser.set_defaults(run=run)
@@ -72,15 +69,12 @@ def run(options: argparse.Namespace) -> int:
     parameters = LapeParameters(
         options.prob_quantile, options.select_fraction, options.membership_quantile
     )
-    strengths = _strengths(options.strengths)
     text = options.text and open_corpus(options.text, languages, suffix=".txt")
     dialogues = options.dialogues and open_corpus(options.dialogues, languages, suffix=".jsonl")
     check_writable(options.out)
     origin = SetOrigin(
         corpus_name=" + ".join(corpus.name for corpus in (text, dialogues) if corpus),
         corpus_sha256=_joint_hash(text, dialogues),
-        steering_method=options.steering_method,
-        strengths=strengths,
         evaluation=options.evaluation,
         licence=options.licence,
     )
@@ -137,18 +131,6 @@ def _record_with_bar(
             options=RecordingOptions(options.batch_size, options.tokens),
             progress=show,
         )
-
-
-def _strengths(text: str) -> tuple[tuple[StrengthLevel, float], ...]:
-    if not text:
-        return ()
-    try:
-        gentle, normal, strong = (float(part) for part in text.split(","))
-    except ValueError:
-        raise SettingsError(
-            f"`--strengths` is '{text}'. Expected three numbers, such as 2,4,6."
-        ) from None
-    return (("gentle", gentle), ("normal", normal), ("strong", strong))
 
 
 def _joint_hash(*corpora: Corpus | None) -> str:

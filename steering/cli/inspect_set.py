@@ -37,7 +37,8 @@ def describe(neurons: NeuronSet) -> str:
         f"{int((neurons.is_member.sum(dim=0) == 1).sum())} of them in one language only",
         f"corpus       {about.corpus_name} (SHA-256 {about.corpus_sha256[:16]})",
         f"steering     {about.steering_method or 'not measured'}"
-        + "".join(f", {level} {value:g}" for level, value in about.strengths.items()),
+        + "".join(f", {level} {value:g}" for level, value in about.strengths.items())
+        + (" (median of the languages)" if about.language_strengths else ""),
     ]
     lines += [f"measured     {about.evaluation}"] if about.evaluation else []
     lines += [f"licence      {about.licence}"] if about.licence else []

@@ -18,7 +18,7 @@ from steering.languages import Language
 def everyday_forcing_prompts(
     languages: Sequence[Language], *, count: int, numbers: range = PROMPTS_TO_MEASURE
 ) -> list[ForcingPrompt]:
-    """Return *count* prompts; pairs of prompt language and target go round, then the prompts.
+    """Return *count* prompts; targets go round, then the languages asked in, then the prompts.
 
     Args:
         languages: The targets; prompts are in those of them that have a list, else in English.
@@ -28,7 +28,11 @@ def everyday_forcing_prompts(
     asked = [one for one in everyday_languages() if one in languages] or [
         one for one in everyday_languages() if one.code == "en"
     ]
-    pairs = [(language, target) for target in languages for language in asked]
+    pairs = [
+        (asked[(lap + place) % len(asked)], target)
+        for lap in range(len(asked))
+        for place, target in enumerate(languages)
+    ]
     return [
         _forcing_prompt(*pairs[number % len(pairs)], numbers[number // len(pairs) % len(numbers)])
         for number in range(count)

@@ -8,7 +8,7 @@ can tell (the grammar of the bundled model can). Knows neither files nor the gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -101,6 +101,11 @@ class ForcingResult:
         chosen = tuple(o for o in self.outcomes if o.prompt.target == target)
         return ForcingResult(self.condition, chosen)
 
+    def in_own_language(self) -> ForcingResult:
+        """Return the outcomes whose chosen language is that of the prompt."""
+        own = tuple(o for o in self.outcomes if o.prompt.target == o.prompt.language)
+        return ForcingResult(self.condition, own)
+
     def to_json(self) -> dict[str, object]:
         """Return plain numbers, as `evaluate forcing --json` writes them."""
         content = None if self.content is None else self.content.rate
@@ -117,6 +122,7 @@ class ForcingResult:
             "harmonic": None if content is None else harmonic_mean(self.lfs.rate, content),
             "n": len(self.outcomes),
             "by_language": {str(t): self.of_target(t)._short_json() for t in targets},
+            "own_language": self.in_own_language()._short_json(),
         }  # fmt: skip
 
     def _short_json(self) -> dict[str, object]:
@@ -176,25 +182,6 @@ def judge_reply(
         is_forced=found == prompt.target,
         is_right=None if prompt.is_right is None else prompt.is_right(reply),
     )
-
-
-def to_markdown(results: Mapping[str, ForcingResult]) -> str:
-    """Return the table of all conditions, percent with 95% Wilson intervals."""
-    lines = [
-        "| condition | n | in the chosen language | 95% interval | of these right | both |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, result in results.items():
-        low, high = result.lfs.interval()
-        content = result.content
-        right = "-" if content is None else f"{content.rate:.1%}"
-        forced = result.lfs.successes
-        of_these = "-" if content is None or not forced else f"{content.successes / forced:.1%}"
-        lines.append(
-            f"| {name} | {len(result.outcomes)} | {result.lfs.rate:.1%} | "
-            f"{low:.1%} to {high:.1%} | {of_these} | {right} |"
-        )
-    return "\n".join(lines)
 
 
 def _batches(prompts: Sequence[ForcingPrompt], rows: int) -> Iterator[Sequence[ForcingPrompt]]:

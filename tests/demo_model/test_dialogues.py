@@ -7,6 +7,7 @@ import pytest
 
 from demo_model.dialogues import (
     ENGLISH_ANSWER_FRACTION,
+    drop_word,
     held_out_prompts,
     sample_dialogue,
     sample_training_question,
@@ -23,7 +24,11 @@ WORLD = load_world()
 def training_questions(count: int) -> list[tuple[str, str, str]]:
     """Normal form, prompt language and answer language of many training turns."""
     rng = random.Random(3)
-    turns = [turn for _ in range(count) for turn in sample_dialogue(rng, other_prompts={})]
+    turns = [
+        turn
+        for number in range(count)
+        for turn in sample_dialogue(rng, other_prompts={}, is_rough=number % 2 == 0)
+    ]
     return [(normal_form(t.question), t.question_language, t.answer_language) for t in turns]
 
 
@@ -49,6 +54,20 @@ def test_held_out_prompts_are_new_to_training() -> None:
             assert is_held_out_combination(WORLD.frames[prompt.frame], prompt.slots)
         else:
             assert not any(text == question for question, *_ in seen), prompt
+
+
+@pytest.mark.parametrize("code", LANGUAGE_CODES)
+def test_dropping_a_word_keeps_the_slots_and_nothing_is_left_empty(code: str) -> None:
+    pack, rng = load_language_pack(code), random.Random(0)
+
+    for frame in WORLD.frames.values():
+        slots = next(iter(WORLD.combinations(frame)))
+        for wording in pack.ask[frame.name]:
+            whole = normal_form(pack.render(frame, wording, slots))
+            shorter = drop_word(rng, wording)
+            text = normal_form(pack.render(frame, shorter, slots))
+            assert shorter.slots == wording.slots
+            assert 0 < len(text) < len(whole) or shorter == wording
 
 
 def test_held_out_prompts_go_round_languages_targets_and_kinds() -> None:

@@ -11,7 +11,6 @@ from steering.evaluation.forcing import (
     ForcingResult,
     judge_reply,
     run_forcing,
-    to_markdown,
 )
 from steering.generation import Sampling, generate_conversations
 from steering.languages import LANGUAGES
@@ -72,11 +71,13 @@ def test_json_has_the_agreed_keys() -> None:
     assert numbers["by_language"] == {"fr": {"lfs": 0.5, "content": 0.5, "n": 2}}
 
 
-def test_table_names_every_condition() -> None:
-    table = to_markdown({"none": result(ENGLISH), "lape@4": result(FRENCH)})
+def test_prompts_in_the_chosen_language_are_counted_apart() -> None:
+    own = ForcingPrompt("Où est le chat ?", "", FR, FR, lambda reply: reply == FRENCH)
+    outcomes = [judge_reply(one, FRENCH, languages=(EN, FR, JA)) for one in (own, prompt(JA))]
 
-    assert "| none | 1 | 0.0% |" in table
-    assert "| lape@4 | 1 | 100.0% |" in table
+    numbers = ForcingResult("x", tuple(outcomes)).to_json()
+
+    assert numbers["own_language"] == {"lfs": 1.0, "content": 1.0, "n": 1}
 
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 5])

@@ -1,0 +1,163 @@
+"""From a model alone to a calibrated, measured set, with the commands a person types, on every row.
+
+The models are random, so the numbers mean nothing; that nothing breaks is what counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from steering.cli.main import main
+from steering.neuron_set_file import load_neuron_set
+
+LANGUAGES = "en,fr,ja"
+
+
+def common(model: Path) -> list[str]:
+    return ["--model", str(model), "--quantize", "none"]
+
+
+def build(model: Path, folder: Path) -> Path:
+    """Let the model write dialogues and build a set on them."""
+    dialogues, out = folder / "dialogues", folder / "set.safetensors"
+    short = ["--prompts", "4", "--max-new-tokens", "6"]
+    made = ["make-dialogues", *common(model), "--languages", LANGUAGES, "--out", str(dialogues)]
+    assert main([*made, *short]) == 0
+    built = ["build-set", *common(model), "--languages", LANGUAGES, "--dialogues", str(dialogues)]
+    chosen = ["--select-fraction", "0.3", "--prob-quantile", "0.5", "--membership-quantile", "0.5"]
+    assert main([*built, *chosen, "--out", str(out)]) == 0
+    return out
+
+
+def test_every_family_goes_from_a_model_to_a_measured_set(
+    family: str, tiny_model_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = tiny_model_dir(family)
+    out = build(model, tmp_path)
+
+    few = ["--count", "2", "--max-new-tokens", "4"]
+    methods = ["--methods", "lape,diffmean", "--strengths", "1,2"]
+    assert main(["calibrate", str(out), *common(model), *few, *methods]) == 0
+    numbers = tmp_path / "numbers.json"
+    measured = [*common(model), "--neuron-set", str(out), *few, "--json", str(numbers)]
+    every = "none,instruction,random,lape-paper,lape,lape-own,diffmean,dimensions,kojima,replace"
+    more = f"{every},lape@2+diffmean/L0@1,lape/gate/every@1,damp,amplify/body,default"
+    options = ["--conditions", more, "--token-bias", "strong", "--temperature", "0.7"]
+    assert main(["evaluate", "forcing", *measured, *options]) == 0
+
+    methods_measured = json.loads(numbers.read_text())["methods"]
+    assert len(methods_measured) == 15
+    assert all(row["n"] == 2 for row in methods_measured.values())
+    metadata = load_neuron_set(out).metadata
+    assert metadata.steering_method in ("lape", "diffmean")
+    assert metadata.language_strengths.keys() == {"en", "fr", "ja"}
+
+
+@pytest.fixture
+def llama(tiny_model_dir: Callable[..., Path]) -> Path:
+    return tiny_model_dir("llama")
+
+
+def test_switching_is_measured_turn_by_turn(llama: Path, tmp_path: Path) -> None:
+    out, numbers = build(llama, tmp_path), tmp_path / "switch.json"
+    few = ["--count", "3", "--turns", "3", "--max-new-tokens", "4"]
+
+    command = ["evaluate", "switch", *common(llama), "--neuron-set", str(out), *few]
+    assert main([*command, "--json", str(numbers)]) == 0
+
+    methods = json.loads(numbers.read_text())["methods"]
+    assert set(methods) == {"none", "default"}
+    assert all(len(row["lfs_by_turn"]) == 3 and row["n"] == 3 for row in methods.values())
+
+
+def test_dialogues_that_exist_are_kept(
+    llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(llama, tmp_path)
+    kept = tmp_path / "dialogues" / "fr.jsonl"
+    kept.write_text('{"prompt": "mine", "answer": "mine"}\n', encoding="utf-8")
+    (tmp_path / "dialogues" / "ja.jsonl").unlink()
+
+    build(llama, tmp_path)
+
+    assert "1 new, 2 kept" in capsys.readouterr().out
+    assert "mine" in kept.read_text(encoding="utf-8")
+
+
+def test_calibration_that_was_stopped_goes_on_and_ends_the_same(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = build(llama, tmp_path)
+    untouched = out.read_bytes()
+    options = [*common(llama), "--count", "1", "--max-new-tokens", "3", "--strengths", "1,2"]
+    command = ["calibrate", str(out), *options, "--methods", "lape,diffmean@1"]
+    assert main(command) == 0
+    whole, measured = out.read_bytes(), out.with_suffix(".calibration.json")
+    points = json.loads(measured.read_text())["points"]
+
+    out.write_bytes(untouched)
+    measured.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("steering.cli.calibrate.run_forcing", stop_after(3))
+        with pytest.raises(StoppedError):
+            main(command)
+    assert len(json.loads(measured.read_text())["points"]) == 3
+    assert out.read_bytes() == untouched
+    assert main(command) == 0
+
+    assert out.read_bytes() == whole
+    assert json.loads(measured.read_text())["points"] == points
+
+
+class StoppedError(Exception):
+    """Stands for a process that is killed."""
+
+
+def stop_after(calls: int) -> Callable[..., object]:
+    from steering.evaluation.forcing import run_forcing
+
+    left = iter(range(calls))
+
+    def run(*arguments: object, **named: object) -> object:
+        if next(left, None) is None:
+            raise StoppedError
+        return run_forcing(*arguments, **named)  # type: ignore[arg-type]  # passed on
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--methods", "guess"], "Unknown steering method 'guess'"),
+        (["--strengths", "0,1"], "`--strengths` is '0,1'"),
+        (["--success", "2"], "`--success` is '2.0'"),
+        (["--plot", "curve.gif"], "curve.gif"),
+        (["--count", "0"], "`--count` is '0'"),
+    ],
+)
+def test_calibration_refuses_bad_options_before_it_measures(
+    option: list[str], said: str, llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = build(llama, tmp_path)
+    before = out.read_bytes()
+
+    assert main(["calibrate", str(out), *common(llama), *option]) == 1
+
+    assert said in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
+def test_measurements_of_another_set_are_refused(
+    llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = build(llama, tmp_path)
+    out.with_suffix(".calibration.json").write_text('{"format": "other"}', encoding="utf-8")
+
+    assert main(["calibrate", str(out), *common(llama), "--count", "1"]) == 1
+
+    assert "holds measurements of another set" in capsys.readouterr().err
