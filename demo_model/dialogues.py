@@ -115,8 +115,12 @@ def _sample_turn(
 def sample_training_question(
     rng: random.Random, language: str, target: str
 ) -> tuple[Frame, Slots, str]:
-    """Return a question without instruction from the training side, with its frame and slots."""
-    while is_held_out_pair(frame := _sample_frame(rng), language, target):
+    """Return a question without instruction from the training side, with its frame and slots.
+
+    Every frame is as likely as another, as in the held-out prompts.
+    """
+    frames = list(load_world().frames.values())
+    while is_held_out_pair(frame := rng.choice(frames), language, target):
         pass
     slots = _sample_slots(rng, frame, held_out=False)
     return frame, slots, _question(rng, frame, slots, language, {})

@@ -35,9 +35,14 @@ def write_corpus(out: Path, *, dialogues: int, lines: int, seed: int) -> None:
     for folder in ("text", "dialogues"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for code in LANGUAGE_CODES:
-        rng = random.Random(f"{seed}:{code}")
-        rows = [json.dumps(dialogue_row(rng, code), ensure_ascii=False) for _ in range(dialogues)]
+        # The n-th question is the same for every target, so that only the answer's language
+        # differs: what questions are about must not leak into the difference of means.
+        rows = [
+            json.dumps(dialogue_row(random.Random(f"{seed}:{n}"), code), ensure_ascii=False)
+            for n in range(dialogues)
+        ]
         _write_lines(out / "dialogues" / f"{code}.jsonl", rows)
+        rng = random.Random(f"{seed}:{code}")
         _write_lines(out / "text" / f"{code}.txt", [text_line(rng, code) for _ in range(lines)])
 
 

@@ -94,8 +94,9 @@ _SITES: tuple[Site, ...] = ("gate", "value", "residual")
 _PHASES: Mapping[str, tuple[Phase, ...]] = {
     "prompt": ("prompt",),
     "onset": ("onset",),
-    "body": ("body",),
-    "answer": ("onset", "body"),
+    "start": ("start",),
+    "body": ("start", "body"),
+    "answer": ("onset", "start", "body"),
     "every": EVERY_POSITION,
 }
 _LAYERS = re.compile(r"L(\d{1,5})(?:-(\d{1,5}))?")

@@ -32,6 +32,7 @@ EditRule: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 _MEANS_OF: dict[Phase, tuple[StatsPhase, ...]] = {
     "prompt": ("text", "body"),
     "onset": ("onset",),
+    "start": ("body", "text"),
     "body": ("body", "text"),
 }
 # As published: means over plain text at every position.

@@ -21,7 +21,9 @@ DIMENSION_FRACTION = 0.1
 # (arXiv 2601.08331).
 _USUAL_DEPTH = 2 / 3
 
-_MEANS_OF: dict[Phase, StatsPhase] = {"prompt": "text", "onset": "onset", "body": "body"}
+_MEANS_OF: dict[Phase, StatsPhase] = {
+    "prompt": "text", "onset": "onset", "start": "body", "body": "body",
+}  # fmt: skip
 
 
 def difference_of_means(

@@ -1,7 +1,7 @@
 """Applies steering plans to a running model: one plan per batch row, by hooks, until exit.
 
 Knows plans and positions, not how a plan is made or what the tokens say. Every column of the
-padded batch is a prompt column, the onset, or a body column; `PositionClock` says which.
+padded batch is a prompt column, the onset, a start or a body column; `PositionClock` says which.
 Dimension key: see `activation_stats.py`.
 """
 
@@ -21,7 +21,7 @@ from steering.hooks import TensorEdit, attached, find_sites
 from steering.languages import parse_language
 from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet, StrengthLevel, check_set_fits
-from steering.steering_plan import PHASES, Phase, Place, SteeringPlan
+from steering.steering_plan import PHASES, START_TOKENS, Phase, Place, SteeringPlan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class PositionClock:
-    """Knows which columns of the current forward pass are prompt, onset and body.
+    """Knows which columns of the current forward pass are in which phase.
 
     A forward pass with an empty cache starts new answers: its last column is their onset, as in
     prefill of a left-padded batch. Wherever that is not so (no cache, chunked prefill, a whole
@@ -63,10 +63,12 @@ class PositionClock:
     def span(self, phase: Phase) -> slice | None:
         """Return the columns of the current pass that are in a phase, or None."""
         first, end = self._columns
+        body = self._onset + 1 + START_TOKENS
         bounds = {
             "prompt": (first, min(end, self._onset)),
             "onset": (max(first, self._onset), min(end, self._onset + 1)),
-            "body": (max(first, self._onset + 1), end),
+            "start": (max(first, self._onset + 1), min(end, body)),
+            "body": (max(first, body), end),
         }
         low, high = bounds[phase]
         return slice(low - first, high - first) if low < high else None

@@ -16,9 +16,11 @@ from steering.architectures import Site
 from steering.errors import PlanError
 
 # `prompt`: positions before the onset. `onset`: the position that predicts the answer's first
-# token. `body`: every later position of the answer.
-Phase: TypeAlias = Literal["prompt", "onset", "body"]
-PHASES: tuple[Phase, ...] = ("prompt", "onset", "body")
+# token. `start`: the next START_TOKENS positions, for answers whose first token is the same in
+# every language ("9 plus 6 ..."). `body`: every later position of the answer.
+Phase: TypeAlias = Literal["prompt", "onset", "start", "body"]
+PHASES: tuple[Phase, ...] = ("prompt", "onset", "start", "body")
+START_TOKENS = 1  # with 2 the bundled model lost content at the same success (docs/log.md)
 EVERY_POSITION: tuple[Phase, ...] = PHASES
 
 # Where an edit acts: site, phase, 0-based layer.

@@ -113,7 +113,8 @@ def trace_llama(
 def _edit_by_loops(units: Tensor, plan: SteeringPlan, site: str, layer: int, onset: int) -> Tensor:
     edited = units.clone()
     for position in range(units.shape[1]):
-        phase = "prompt" if position < onset else "onset" if position == onset else "body"
+        later = ("onset", "start", "body")
+        phase = later[min(position - onset, 2)] if position >= onset else "prompt"
         edit = plan.edits.get((site, phase, layer))  # type: ignore[arg-type]  # plain words
         if edit is None:
             continue

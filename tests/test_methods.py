@@ -80,9 +80,10 @@ def test_steps_act_one_after_the_other(toy_set: NeuronSet) -> None:
         ("lape", Where("value", ("onset",)), 5.0),
         ("lape/gate/every@2", Where("gate", EVERY_POSITION), 2.0),
         ("lape/every/gate@2", Where("gate", EVERY_POSITION), 2.0),
-        ("lape/answer", Where("value", ("onset", "body")), 5.0),
+        ("lape/answer", Where("value", ("onset", "start", "body")), 5.0),
+        ("lape/start@1", Where("value", ("start",)), 1.0),
         ("diffmean/L4@0", Where("residual", ("onset",), (4,)), 0.0),
-        ("diffmean/L3-5/body@1e-1", Where("residual", ("body",), (3, 4, 5)), 0.1),
+        ("diffmean/L3-5/body@1e-1", Where("residual", ("start", "body"), (3, 4, 5)), 0.1),
     ],
 )
 def test_a_step_is_read(text: str, where: Where, weight: float) -> None:

@@ -128,11 +128,12 @@ def test_union_of_all_targets_cancels_out(toy_set: NeuronSet) -> None:
 @pytest.mark.parametrize("method", ON_NEURONS)
 @pytest.mark.parametrize("site", ["gate", "value"])
 def test_every_phase_is_edited_with_its_own_means(method, site, toy_set: NeuronSet) -> None:  # type: ignore[no-untyped-def]
-    both = method(toy_set, FR, 1.5, Where(site, ("onset", "body")))
+    both = method(toy_set, FR, 1.5, Where(site, ("onset", "start", "body")))
 
     onset = method(toy_set, FR, 1.5, Where(site, ("onset",)))
+    start = method(toy_set, FR, 1.5, Where(site, ("start",)))
     body = method(toy_set, FR, 1.5, Where(site, ("body",)))
-    assert effects(both) == effects(onset) | effects(body)
+    assert effects(both) == effects(onset) | effects(start) | effects(body)
     assert {key[0] for key in effects(both)} == {site}
 
 

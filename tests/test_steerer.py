@@ -17,7 +17,7 @@ from steering.errors import (
     UnknownLanguageError,
 )
 from steering.loading import LoadedModel, load_model
-from steering.neuron_plans import METHODS, SteeringRequest, make_plan
+from steering.methods import METHODS, SteeringRequest, make_plan
 from steering.steerer import PositionClock, Steerer, check_set_fits_model, steered
 from steering.steering_plan import NO_STEERING, PHASES, Edit, Phase, SteeringPlan
 from tests.conftest import PAD
@@ -176,9 +176,7 @@ def test_model_is_as_before_after_a_failed_attach(
 
 
 @pytest.mark.parametrize("onset", [0, 3, 6])
-@pytest.mark.parametrize(
-    "phases", [*[(phase,) for phase in PHASES], PHASES], ids=["prompt", "onset", "body", "all"]
-)
+@pytest.mark.parametrize("phases", [*[(phase,) for phase in PHASES], PHASES], ids=[*PHASES, "all"])
 def test_logits_are_those_of_layers_run_by_hand(
     phases: tuple[Phase, ...], onset: int, make_tiny_model: MakeModel
 ) -> None:
@@ -193,11 +191,11 @@ def test_logits_are_those_of_layers_run_by_hand(
 
     assert are_close(logits, expected)
     is_effective = not are_close(expected, plain)
-    is_vacant = (phases, onset) in ((("prompt",), 0), (("body",), 6))
+    is_vacant = (phases, onset) in ((("prompt",), 0), (("start",), 6), (("body",), 6))
     assert is_effective == (not is_vacant)
 
 
-@pytest.mark.parametrize("phases", [("prompt",), ("onset",), ("body",)], ids=lambda p: p[0])
+@pytest.mark.parametrize("phases", [(phase,) for phase in PHASES], ids=lambda p: p[0])
 def test_prefill_and_decode_of_a_mixed_batch_are_each_row_alone_without_cache(
     phases: tuple[Phase, ...], tiny_model: PreTrainedModel
 ) -> None:
@@ -371,7 +369,7 @@ def make_place_plan(site: str, phase: str, layer: int, *units: int) -> SteeringP
         (make_place_plan("value", "body", 0, -1), r"unit '-1' at the value"),
         (make_place_plan("residual", "body", 0, 32), r"unit '32' at the residual.*units 0\.\.31"),
         (make_place_plan("query", "body", 0, 3), r"site 'query' in phase 'body'.*gate, value"),
-        (make_place_plan("value", "end", 0, 3), r"phase 'end'. .*prompt, onset, body"),
+        (make_place_plan("value", "end", 0, 3), r"phase 'end'. .*prompt, onset, start, body"),
     ],
 )
 def test_plan_of_what_the_model_does_not_have_is_refused(
@@ -433,8 +431,8 @@ def test_clock_takes_the_last_column_of_a_prefill_for_the_onset() -> None:
     prefill = spans(clock)
     clock.note_forward(4, 1)
 
-    assert prefill == [slice(0, 3), slice(3, 4), None]
-    assert spans(clock) == [None, None, slice(0, 1)]
+    assert prefill == [slice(0, 3), slice(3, 4), None, None]
+    assert spans(clock) == [None, None, slice(0, 1), None]
 
 
 @pytest.mark.parametrize("onset", range(6))
@@ -451,7 +449,8 @@ def test_clock_puts_every_column_into_its_phase(onset: int, past: int, new: int)
             columns[span] = [phase] * (span.stop - span.start)
 
     places = range(past, past + new)
-    expected = ["prompt" if p < onset else "onset" if p == onset else "body" for p in places]
+    later = ("onset", "start", "body")
+    expected = ["prompt" if p < onset else later[min(p - onset, 2)] for p in places]
     assert columns == expected
 
 
@@ -462,7 +461,7 @@ def test_clock_goes_back_to_the_rule() -> None:
 
     clock.note_forward(0, 3)
 
-    assert spans(clock) == [slice(0, 2), slice(2, 3), None]
+    assert spans(clock) == [slice(0, 2), slice(2, 3), None, None]
 
 
 # The class.

@@ -12,6 +12,7 @@ from steering.errors import PlanError
 from steering.steering_plan import (
     EVERY_POSITION,
     NO_STEERING,
+    PHASES,
     Edit,
     SteeringPlan,
     combine_plans,
@@ -22,7 +23,7 @@ SMALL = st.integers(-3, 3)  # whole numbers, so that float arithmetic is exact
 ROWS = st.dictionaries(st.integers(0, 5), st.tuples(SMALL, SMALL), max_size=5)
 PLACES = st.tuples(
     st.sampled_from(["gate", "value", "residual"]),
-    st.sampled_from(["prompt", "onset", "body"]),
+    st.sampled_from(PHASES),
     st.integers(0, 1),
 )
 
@@ -118,7 +119,7 @@ def test_plan_from_neurons_sorts_them_into_layers_and_repeats_them_in_phases() -
     )
 
     expected = {0: ([6], [2.0], [5.0]), 1: ([5, 7], [1.0, 3.0], [4.0, 6.0])}
-    assert len(plan.edits) == 6
+    assert len(plan.edits) == 2 * len(EVERY_POSITION)
     for (site, _, number), edit in plan.edits.items():
         assert site == "gate"
         assert (edit.units.tolist(), edit.scale.tolist(), edit.shift.tolist()) == expected[number]

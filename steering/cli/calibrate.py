@@ -43,7 +43,8 @@ from steering.steerer import check_set_fits_model
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-_DEFAULT_METHODS = "lape@5,lape@5+lape/body@0.5,lape@3+diffmean@1,diffmean@2"
+_DEFAULT_METHODS = "lape,diffmean/L*,lape@2+diffmean/L*@1"
+_DEPTHS = (1 / 3, 1 / 2, 2 / 3, 5 / 6)  # where `L*` stands for a layer, as shares of all layers
 _FILE_FORMAT = "langsteer-calibration"
 
 
@@ -53,7 +54,9 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("set", type=Path, help="the .safetensors file; strengths go into it")
     add_model_arguments(parser)
     parser.add_argument(
-        "--methods", default=_DEFAULT_METHODS, help="to choose from, with commas between"
+        "--methods",
+        default=_DEFAULT_METHODS,
+        help="to choose from, with commas between; L* stands for each of four layers in turn",
     )
     parser.add_argument("--success", type=float, default=0.99, help="share that normal is to reach")
     parser.add_argument(
@@ -74,15 +77,13 @@ def run(options: argparse.Namespace) -> int:
     """Calibrate a set and write it."""
     check_at_least(1, count=options.count, batch_size=options.batch_size)
     strengths = _read_strengths(options)
-    methods = [part.strip() for part in options.methods.split(",") if part.strip()]
-    for method in methods:
-        parse_method(method)
     measured_path = options.measured or options.set.with_suffix(".calibration.json")
     for path in (options.set, measured_path):
         check_writable(path)
     if options.plot:
         check_plot_path(options.plot)
     neurons = load_neuron_set(options.set)
+    methods = _read_methods(options.methods, layers=neurons.metadata.layers)
     prompts = _choose_prompts(options, neurons.languages)
     model = load_chosen_model(options)
     check_set_fits_model(neurons, model)
@@ -218,6 +219,21 @@ def _choose_prompts(
             "of the set; give more with `--prompts` or `--count`."
         )
     return chosen
+
+
+def _read_methods(text: str, *, layers: int) -> list[str]:
+    """Read the methods and put layers in the place of `L*`.
+
+    Raises:
+        PlanError: If one of them makes no sense.
+    """
+    methods: list[str] = []
+    for method in filter(None, (part.strip() for part in text.split(","))):
+        depths = sorted({min(layers - 1, round(layers * depth)) for depth in _DEPTHS})
+        methods += [method.replace("L*", f"L{d}") for d in depths] if "L*" in method else [method]
+    for method in methods:
+        parse_method(method)
+    return list(dict.fromkeys(methods))
 
 
 def _read_strengths(options: argparse.Namespace) -> tuple[float, ...]:
