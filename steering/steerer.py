@@ -41,7 +41,8 @@ class PositionClock:
         """Start with the onset unknown."""
         self._fixed_onset: int | None = None
         self._onset = 0
-        self._columns = (0, 0)
+        self.new_tokens = 0  # columns of the current pass
+        self.spans: dict[Phase, slice] = {}  # columns of the current pass per phase that it has
 
     def start_at(self, onset_column: int | None) -> None:
         """Fix the column of the onset for all rows; None goes back to the rule above."""
@@ -49,29 +50,19 @@ class PositionClock:
 
     def note_forward(self, past_tokens: int, new_tokens: int) -> None:
         """Take note of a forward pass over columns past_tokens .. past_tokens + new_tokens - 1."""
-        self._columns = (past_tokens, past_tokens + new_tokens)
         if self._fixed_onset is not None:
             self._onset = self._fixed_onset
         elif past_tokens == 0:
             self._onset = new_tokens - 1
-
-    @property
-    def new_tokens(self) -> int:
-        """Return the number of columns of the current pass."""
-        return self._columns[1] - self._columns[0]
-
-    def span(self, phase: Phase) -> slice | None:
-        """Return the columns of the current pass that are in a phase, or None."""
-        first, end = self._columns
-        body = self._onset + 1 + START_TOKENS
-        bounds = {
-            "prompt": (first, min(end, self._onset)),
-            "onset": (max(first, self._onset), min(end, self._onset + 1)),
-            "start": (max(first, self._onset + 1), min(end, body)),
-            "body": (max(first, body), end),
+        self.new_tokens = new_tokens
+        # Once per pass and not per layer and site: a decoding step does little else.
+        ends = (0, self._onset, self._onset + 1, self._onset + 1 + START_TOKENS)
+        bounds = zip(PHASES, ends, (*ends[1:], past_tokens + new_tokens), strict=True)
+        self.spans = {
+            phase: slice(max(low - past_tokens, 0), min(high - past_tokens, new_tokens))
+            for phase, low, high in bounds
+            if max(low, past_tokens) < min(high, past_tokens + new_tokens)
         }
-        low, high = bounds[phase]
-        return slice(low - first, high - first) if low < high else None
 
 
 class Steerer:
@@ -231,10 +222,9 @@ def _make_edit(table: Mapping[Place, _BatchEdit], site: Site, clock: PositionClo
                 "Expected the whole decoder to run; call the model, not single layers of it."
             )
         edited = None
-        for phase in PHASES:
+        for phase, span in clock.spans.items():
             batch_edit = table.get((site, phase, layer))
-            span = None if batch_edit is None else clock.span(phase)
-            if batch_edit is None or span is None:
+            if batch_edit is None:
                 continue
             edited = activation.clone() if edited is None else edited
             before = edited[:, span, batch_edit.units]

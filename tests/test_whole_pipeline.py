@@ -28,7 +28,14 @@ def build(model: Path, folder: Path) -> Path:
     made = ["make-dialogues", *common(model), "--languages", LANGUAGES, "--out", str(dialogues)]
     assert main([*made, *short]) == 0
     built = ["build-set", *common(model), "--languages", LANGUAGES, "--dialogues", str(dialogues)]
-    chosen = ["--select-fraction", "0.3", "--prob-quantile", "0.5", "--membership-quantile", "0.5"]
+    chosen = [
+        "--select-fraction",
+        "0.3",
+        "--prob-quantile",
+        "0.05",
+        "--membership-quantile",
+        "0.05",
+    ]
     assert main([*built, *chosen, "--out", str(out)]) == 0
     return out
 

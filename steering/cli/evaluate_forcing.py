@@ -165,9 +165,10 @@ def _write_replies(path: Path, results: dict[str, ForcingResult]) -> None:
             {
                 "condition": name,
                 "prompt": outcome.prompt.text,
+                "prompt_language": str(outcome.prompt.language),
                 "target": str(outcome.prompt.target),
                 "reply": outcome.reply,
-                "language": None if outcome.language is None else str(outcome.language),
+                "reply_language": None if outcome.language is None else str(outcome.language),
                 "is_right": outcome.is_right,
             },
             ensure_ascii=False,
