@@ -26,7 +26,11 @@ def build(model: Path, folder: Path) -> Path:
     dialogues, out = folder / "dialogues", folder / "set.safetensors"
     short = ["--prompts", "4", "--max-new-tokens", "6"]
     made = ["make-dialogues", *common(model), "--languages", LANGUAGES, "--out", str(dialogues)]
-    assert main([*made, *short]) == 0
+    if main([*made, *short]) != 0:  # random Gemmas say nothing but special tokens: refused
+        for code in LANGUAGES.split(","):
+            rows = [{"prompt": f"Hello {n}? {code}", "answer": f"{code} {n}"} for n in range(4)]
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (dialogues / f"{code}.jsonl").write_text(text, encoding="utf-8")
     built = ["build-set", *common(model), "--languages", LANGUAGES, "--dialogues", str(dialogues)]
     chosen = [
         "--select-fraction",
