@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -155,6 +155,8 @@ class Trainer:
 
 def _optimizers(parameters: dict[str, torch.nn.Parameter], recipe: Recipe) -> list[Optimizer]:
     """Return Muon for the layers' matrices and AdamW for the embedding and the norms."""
+    from torch.optim import Muon  # torch 2.9 and later; reading this module needs none of it
+
     matrices = [p for name, p in parameters.items() if p.ndim == 2 and "embed" not in name]
     others = [p for p in parameters.values() if not any(p is one for one in matrices)]
     return [

@@ -1,6 +1,6 @@
 """Builds a neuron set from recorded statistics: LAPE's selection, the means, and where all is from.
 
-Knows no files; `cli.py` reads the corpora and writes the set.
+Knows no files; `cli/build_set.py` reads the corpora and writes the set.
 """
 
 from __future__ import annotations

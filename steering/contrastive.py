@@ -1,8 +1,8 @@
 """Makes the dialogues that onset statistics are recorded on, with no data but the shipped prompts.
 
 The same prompts in all languages, each with the instruction to answer in the target; the model
-writes the answer itself, and answers in another language are left out. Between targets only the
-language of the answer differs. Knows neither files nor statistics.
+writes the answer itself, and answers in another language are left out. But for these, only the
+language of the answer differs between targets. Knows neither files nor statistics.
 """
 
 from __future__ import annotations

@@ -84,6 +84,17 @@ class ReplyVerdict:
         return all(line.verdict != "off_target" for line in self.lines)
 
 
+def language_of_prompt(text: str, *, languages: Sequence[Language]) -> Language | None:
+    """Return the language that a prompt is in, or None where that is not decided.
+
+    Args:
+        text: What the person wrote.
+        languages: The languages in play, such as those of the neuron set.
+    """
+    guess = identify_reply(text, languages=languages)
+    return guess.language if is_decided(guess) else None
+
+
 def detect(
     text: str,
     *,

@@ -29,6 +29,12 @@ from steering.steering_plan import (
 PlanFunction: TypeAlias = Callable[[NeuronSet, Language, float, Where], SteeringPlan]
 
 
+# The same, and the prompt's language -> plan
+SourcePlanFunction: TypeAlias = Callable[
+    [NeuronSet, Language, float, Where, Language], SteeringPlan
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One row of the table.
@@ -37,11 +43,13 @@ class Method:
         make_plan: Computes the plan.
         where: Where and when it acts unless the person says otherwise.
         usual_strength: What strength 1 stands for unless the person gives a weight.
+        make_plan_from: Computes it instead where the prompt's language is known.
     """
 
     make_plan: PlanFunction
     where: Where
     usual_strength: float
+    make_plan_from: SourcePlanFunction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +69,21 @@ class SteeringRequest:
         target: The answer's language; None leaves the model alone.
         method: As `parse_method` reads it; the set's own when empty.
         strength: A level of the set, or a number: 1 is normal, 0 leaves the model alone.
+        source: The prompt's language, where it is known.
     """
 
     target: Language | None
     method: str = ""
     strength: StrengthLevel | float = "normal"
+    source: Language | None = None
 
 
 _AT_ONSET = Where("value", ("onset",))
 _EVERYWHERE = Where("value", EVERY_POSITION)
 _RESIDUAL_AT_ONSET = Where("residual", ("onset",))
 
-# Usual strengths: the first one of 1, 2, 3, 5, 8 that was best on the bundled model's tuning
-# prompts (docs/log.md); 1 where a strength above it has no meaning.
+# Usual strengths: for lape, lape-own and diffmean what did best on the bundled model's tuning
+# prompts (docs/log.md), for random what lape has; 1 elsewhere, where nothing was tuned.
 METHODS: Mapping[str, Method] = {
     "lape": Method(neuron_plans.shift_union, _AT_ONSET, 5.0),
     "lape-own": Method(neuron_plans.shift_own, _AT_ONSET, 8.0),
@@ -85,6 +95,9 @@ METHODS: Mapping[str, Method] = {
     "kojima": Method(neuron_plans.fix_own, _EVERYWHERE, 1.0),
     "random": Method(neuron_plans.shift_random, _AT_ONSET, 5.0),
     "diffmean": Method(residual.difference_of_means, _RESIDUAL_AT_ONSET, 2.0),
+    "redirect": Method(
+        residual.difference_of_means, _RESIDUAL_AT_ONSET, 2.0, residual.difference_from_source
+    ),
     "dimensions": Method(residual.specific_dimensions, _RESIDUAL_AT_ONSET, 1.0),
 }
 DEFAULT_METHOD = "lape"
@@ -116,11 +129,26 @@ def make_plan(neurons: NeuronSet, request: SteeringRequest) -> SteeringPlan:
     strength = resolve_strength(neurons, request.target, request.strength)
     plan = NO_STEERING
     for step in steps if strength else ():
-        part = METHODS[step.name].make_plan(
-            neurons, request.target, strength * step.weight, step.where
+        push = strength * step.weight
+        plan = combine_plans(
+            plan, _plan_step(step, neurons, request.target, push, source=request.source)
         )
-        plan = combine_plans(plan, part)
     return plan
+
+
+def _plan_step(
+    step: MethodStep,
+    neurons: NeuronSet,
+    target: Language,
+    strength: float,
+    *,
+    source: Language | None,
+) -> SteeringPlan:
+    """Return the plan of one step, from the prompt's language where the method can use it."""
+    method = METHODS[step.name]
+    if method.make_plan_from is not None and source in neurons.languages:
+        return method.make_plan_from(neurons, target, strength, step.where, source)
+    return method.make_plan(neurons, target, strength, step.where)
 
 
 def resolve_strength(

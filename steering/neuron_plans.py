@@ -15,12 +15,13 @@ from torch import Tensor
 from steering.activation_stats import StatsPhase
 from steering.errors import PlanError
 from steering.languages import Language
-from steering.neuron_set import NeuronSet
+from steering.neuron_set import NeuronSet, difference_from_others
 from steering.steering_plan import (
     EVERY_POSITION,
     Phase,
     SteeringPlan,
     Where,
+    check_layers,
     combine_plans,
     plan_from_neurons,
 )
@@ -205,12 +206,6 @@ def deactivate_neurons(layer: Tensor, index: Tensor) -> SteeringPlan:
     )
 
 
-def difference_from_others(means_KU: Tensor, row: int) -> Tensor:
-    """Return a language's mean less the mean of the other languages' means, `(units,)`."""
-    others = (means_KU.sum(dim=0) - means_KU[row]) / max(1, means_KU.shape[0] - 1)
-    return means_KU[row] - others
-
-
 def _all(neurons: NeuronSet) -> Tensor:
     return torch.ones(len(neurons.layer), dtype=torch.bool)
 
@@ -225,6 +220,7 @@ def _edit(
 ) -> SteeringPlan:
     """Make the rule's edit of the chosen neurons, bool `(selected,)`, wherever and whenever."""
     site = _ffn_site(where)
+    check_layers(where, neurons.metadata.layers)
     if where.layers:
         chosen = chosen & torch.isin(neurons.layer, torch.tensor(where.layers))
     plan = SteeringPlan({})

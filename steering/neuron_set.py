@@ -167,6 +167,17 @@ class NeuronSet:
         return self.residual_means[phase]
 
 
+def difference_from_others(means_KX: Tensor, row: int) -> Tensor:
+    """Return a language's mean less the mean of the other languages' means, `(units,)`.
+
+    Args:
+        means_KX: Of neurons or dimensions, `(languages, units)`.
+        row: The language's place.
+    """
+    others = (means_KX.sum(dim=0) - means_KX[row]) / max(1, means_KX.shape[0] - 1)
+    return means_KX[row] - others
+
+
 def check_set_fits(
     metadata: NeuronSetMetadata,
     *,

@@ -80,6 +80,7 @@ class Steerer:
         languages: Sequence[str | None],
         strength: StrengthLevel | float = "normal",
         method: str = "",
+        prompt_languages: Sequence[str | None] | None = None,
     ) -> None:
         """Make the plans; nothing is attached yet.
 
@@ -89,6 +90,8 @@ class Steerer:
             languages: Codes, one per batch row.
             strength: A level of the set, or a number; 1 is normal.
             method: As `methods.parse_method` reads it; the set's own when empty.
+            prompt_languages: Codes, one per batch row, where they are known; methods such as
+                `redirect` push less far then.
 
         Raises:
             NeuronSetMismatchError: If the set was made for another model.
@@ -97,9 +100,16 @@ class Steerer:
         """
         check_set_fits_model(neurons, model)
         targets = [code and parse_language(code, known=neurons.languages) for code in languages]
+        codes = [None] * len(languages) if prompt_languages is None else prompt_languages
+        if len(codes) != len(languages):
+            raise PlanError(
+                f"There are '{len(codes)}' prompt languages for {len(languages)} rows. Expected "
+                "one per row; give None where it is not known."
+            )
+        sources = [parse_language(code) if code else None for code in codes]
         self.plans = tuple(
-            make_plan(neurons, SteeringRequest(target or None, method, strength))
-            for target in targets
+            make_plan(neurons, SteeringRequest(target or None, method, strength, source))
+            for target, source in zip(targets, sources, strict=True)
         )
         self._model = model
         self._stack = ExitStack()

@@ -42,6 +42,19 @@ class Where:
     layers: tuple[int, ...] = ()
 
 
+def check_layers(where: Where, layers: int) -> None:
+    """Refuse layers that a model of so many layers does not have.
+
+    Raises:
+        PlanError: Naming the first of them.
+    """
+    if outside := [layer for layer in where.layers if not 0 <= layer < layers]:
+        raise PlanError(
+            f"Cannot edit layer '{outside[0]}': the model has {layers} layers. "
+            f"Expected 0 to {layers - 1}; choose another."
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Edit:
     """What happens to some units of one place; all three tensors are `(units,)`.

@@ -262,7 +262,7 @@ def test_unknown_condition_is_refused(
     path = tmp_path / "toy.safetensors"
     save_neuron_set(make_toy_set(), path)
 
-    for conditions in ("magic", "lape@much", "default+lape", "lape/middle"):
+    for conditions in ("", ",", "magic", "lape@much", "default+lape", "lape/middle"):
         options = ["--neuron-set", str(path), "--conditions", conditions]
         assert main(["evaluate", "forcing", "--model", str(model_dir), *options]) == 1
         assert_one_plain_line(capsys.readouterr().err)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from steering.detection import detect, identify_reply
+from steering.detection import detect, identify_reply, language_of_prompt
 from steering.languages import LANGUAGES, Language
 from tests.texts import TEXTS
 
@@ -25,6 +25,18 @@ def test_short_answers_in_the_target_language_are_on_target(
 
     assert [reply.language for reply in replies] == [expected] * len(replies)
     assert {reply.verdict for reply in replies} == {"on_target"}
+
+
+@pytest.mark.parametrize("code", TEXTS)
+def test_language_of_a_prompt_is_that_of_its_words(code: str) -> None:
+    found = {language_of_prompt(text, languages=FIFTEEN) for text in TEXTS[code]}
+
+    assert found == {LANGUAGES[code]}
+
+
+@pytest.mark.parametrize("text", ["", "7 + 6", "https://example.org", "ok"])
+def test_language_of_a_prompt_without_words_is_not_decided(text: str) -> None:
+    assert language_of_prompt(text, languages=FIFTEEN) is None
 
 
 @pytest.mark.parametrize("code", TEXTS)

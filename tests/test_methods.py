@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from steering.errors import PlanError, UnknownLanguageError
-from steering.languages import LANGUAGES
+from steering.languages import LANGUAGES, Language
 from steering.methods import (
     DEFAULT_METHOD,
     DEFAULT_STRENGTHS,
@@ -19,6 +19,7 @@ from steering.methods import (
     resolve_strength,
 )
 from steering.neuron_set import NeuronSet
+from steering.residual import difference_from_source
 from steering.steering_plan import EVERY_POSITION, NO_STEERING, Where
 from tests.plans import TOLERANCE, effects
 from tests.toy import FR, JA
@@ -72,6 +73,16 @@ def test_steps_act_one_after_the_other(toy_set: NeuronSet) -> None:
     assert both.keys() == lape.keys() | diffmean.keys()
     for key, effect in both.items():
         assert effect == pytest.approx((lape | diffmean)[key], abs=TOLERANCE)
+
+
+def test_redirect_uses_the_prompts_language_where_the_set_knows_it(toy_set: NeuronSet) -> None:
+    def plan(source: Language | None) -> object:
+        return effects(make_plan(toy_set, SteeringRequest(FR, "redirect/L1@2", 1.0, source)))
+
+    known = difference_from_source(toy_set, FR, 2.0, Where("residual", ("onset",), (1,)), JA)
+    assert plan(JA) == effects(known)
+    assert plan(None) == plan(LANGUAGES["de"]) != plan(JA)
+    assert plan(None) == effects(make_plan(toy_set, SteeringRequest(FR, "diffmean/L1@2", 1.0)))
 
 
 @pytest.mark.parametrize(

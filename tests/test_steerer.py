@@ -16,6 +16,7 @@ from steering.errors import (
     PlanError,
     UnknownLanguageError,
 )
+from steering.languages import LANGUAGES
 from steering.loading import LoadedModel, load_model
 from steering.methods import METHODS, SteeringRequest, make_plan
 from steering.steerer import PositionClock, Steerer, check_set_fits_model, steered
@@ -529,6 +530,12 @@ def test_steerer_of_a_set_without_neurons_changes_no_bit(load_tiny: LoadTiny) ->
         ({"languages": ["de"]}, UnknownLanguageError, "'de'.*Known here: fr, ja, en, th, sw"),
         ({"languages": ["fr"], "method": "x"}, PlanError, "method 'x'"),
         ({"languages": ["fr"], "strength": -1}, PlanError, "Strength is '-1'"),
+        (
+            {"languages": ["fr"], "prompt_languages": ["en", "fr"]},
+            PlanError,
+            "'2' prompt languages for 1 rows",
+        ),
+        ({"languages": ["fr"], "prompt_languages": ["xx"]}, UnknownLanguageError, "'xx'"),
     ],
 )
 def test_steerer_refuses_what_the_set_does_not_have(
@@ -538,6 +545,27 @@ def test_steerer_refuses_what_the_set_does_not_have(
 
     with pytest.raises(error, match=message):
         Steerer(model, make_toy_set(model.identity), **changes)  # type: ignore[arg-type]  # wrong
+
+
+def test_steerer_takes_the_prompts_languages_where_they_are_known(load_tiny: LoadTiny) -> None:
+    model = load_tiny("llama")
+    neurons = make_toy_set(model.identity)
+
+    steerer = Steerer(
+        model,
+        neurons,
+        languages=["fr", "fr", None],
+        method="redirect",
+        prompt_languages=["ja", None, "en"],
+    )
+
+    known, unknown, alone = steerer.plans
+    ask = SteeringRequest(FR, "redirect", source=LANGUAGES["ja"])
+    assert list(known.edits) == list(unknown.edits)
+    for place, edit in make_plan(neurons, ask).edits.items():
+        assert torch.equal(known.edits[place].shift, edit.shift)
+        assert not torch.equal(unknown.edits[place].shift, edit.shift)
+    assert alone is NO_STEERING
 
 
 def test_steerer_refuses_a_set_of_another_model(load_tiny: LoadTiny) -> None:

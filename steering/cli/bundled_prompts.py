@@ -7,31 +7,39 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from steering.evaluation.forcing import ForcingPrompt
-from steering.languages import LANGUAGES
+from steering.languages import LANGUAGES, Language
 
 if TYPE_CHECKING:
     from demo_model.forcing_prompts import GrammarPrompt
 
 
-def held_out_prompts(count: int, *, seed: int) -> list[ForcingPrompt]:
-    """Return prompts that training never saw."""
+def held_out_prompts(
+    count: int, *, seed: int, languages: Sequence[Language]
+) -> list[ForcingPrompt]:
+    """Return those of so many prompts that training never saw whose target is in the set."""
     from demo_model.forcing_prompts import make_forcing_prompts
 
-    return _convert(make_forcing_prompts(count, seed=seed))
+    made = _convert(make_forcing_prompts(count, seed=seed))
+    return [prompt for prompt in made if prompt.target in languages]
 
 
-def tuning_prompts(count: int) -> list[ForcingPrompt]:
-    """Return prompts from the training side of the split, to find strengths on."""
+def tuning_prompts(count: int, *, languages: Sequence[Language]) -> list[ForcingPrompt]:
+    """Return the same from the training side of the split, to find strengths on."""
     from demo_model.forcing_prompts import make_tuning_prompts
 
-    return _convert(make_tuning_prompts(count))
+    # They go round the seven targets of the grammar, of which a set may hold fewer.
+    made = _convert(make_tuning_prompts(count * 7 // min(7, len(languages))))
+    return [prompt for prompt in made if prompt.target in languages]
 
 
-def held_out_conversations(count: int, *, turns: int, seed: int) -> list[list[ForcingPrompt]]:
-    """Return conversations of held-out prompts whose target changes in the middle."""
+def held_out_conversations(
+    count: int, *, turns: int, seed: int, languages: Sequence[Language]
+) -> list[list[ForcingPrompt]]:
+    """Return those of so many conversations whose two targets are in the set."""
     from demo_model.forcing_prompts import make_conversations
 
-    return [_convert(made) for made in make_conversations(count, turns, seed=seed)]
+    made = [_convert(prompts) for prompts in make_conversations(count, turns, seed=seed)]
+    return [prompts for prompts in made if all(one.target in languages for one in prompts)]
 
 
 def _convert(prompts: "Sequence[GrammarPrompt]") -> list[ForcingPrompt]:

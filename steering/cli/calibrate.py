@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from steering.calibration import COARSE_STRENGTHS, LEVELS, Calibration, Measured, calibrate
+from steering.calibration import COARSE_STRENGTHS, LEVELS, Calibration, Curve, Measured, calibrate
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
@@ -23,6 +23,7 @@ from steering.cli.arguments import (
     write_json,
 )
 from steering.cli.bundled_prompts import tuning_prompts
+from steering.cli.conditions import plan_for_prompt
 from steering.errors import SettingsError
 from steering.evaluation.everyday import everyday_forcing_prompts
 from steering.evaluation.forcing import Condition, ForcingPrompt, run_forcing
@@ -35,10 +36,11 @@ from steering.everyday_prompts import PROMPTS_TO_TUNE
 from steering.generation import Sampling
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
-from steering.methods import SteeringRequest, make_plan, parse_method
+from steering.methods import parse_method
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from steering.steerer import check_set_fits_model
+from steering.steering_plan import check_layers
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -128,29 +130,27 @@ class _Meter:
         """Return a point, from the file where it stands there."""
         key = f"{method} {strength} {target}"
         if key not in self._known:
-            self._known[key] = self._run(method, strength, target, prompts, options)
+            self._known[key] = self._run(method, strength, prompts, options)
             content = {"format": _FILE_FORMAT, "identity": self._identity, "points": self._known}
             write_json(self._path, content)
         self._bar.set_description(f"{method} {target}", refresh=False)
         self._bar.update(1)
         successes, trials, quality = self._known[key]
-        return Measured(
-            Proportion(int(successes), int(trials)), float("inf") if quality is None else quality
-        )
+        return Measured(Proportion(successes, trials), float("inf") if quality is None else quality)
 
     def _run(
         self,
         method: str,
         strength: float,
-        target: Language,
         prompts: Sequence[ForcingPrompt],
         options: argparse.Namespace,
-    ) -> tuple[float, float, float | None]:
-        plan = make_plan(self._neurons, SteeringRequest(target, method, strength))
+    ) -> tuple[int, int, float | None]:
         result = run_forcing(
             self._model,
             prompts,
-            Condition(method, lambda _: plan),
+            Condition(
+                method, lambda prompt: plan_for_prompt(self._neurons, prompt, method, strength)
+            ),
             languages=self._neurons.languages,
             sampling=Sampling(options.max_new_tokens),
             batch_rows=options.batch_size,
@@ -159,14 +159,17 @@ class _Meter:
         return result.lfs.successes, result.lfs.trials, quality
 
 
-def _read_known(path: Path, identity: str) -> dict[str, tuple[float, float, float | None]]:
+def _read_known(path: Path, identity: str) -> dict[str, tuple[int, int, float | None]]:
     """Return the points of an earlier run of the same command; refuse those of another one."""
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         is_same = content["format"] == _FILE_FORMAT and content["identity"] == identity
-        points = {key: (s, n, q) for key, (s, n, q) in content["points"].items()}
+        points = {
+            key: (int(successes), int(trials), None if nats is None else float(nats))
+            for key, (successes, trials, nats) in content["points"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         is_same, points = False, {}
     if not is_same:
@@ -198,7 +201,7 @@ def _identity(
 def _choose_prompts(
     options: argparse.Namespace, languages: Sequence[Language]
 ) -> dict[Language, list[ForcingPrompt]]:
-    """Return prompts per target, never those that `evaluate forcing` measures on."""
+    """Return prompts per target; without `--prompts` not those of `evaluate forcing`."""
     total = options.count * len(languages)
     if options.prompts is not None:
         read = read_prompts(options.prompts, targets=languages)
@@ -206,7 +209,7 @@ def _choose_prompts(
             print(f"note: {note}")
         prompts = list(read.prompts)
     elif options.model == BUNDLED_MODEL:
-        prompts = tuning_prompts(total)
+        prompts = tuning_prompts(total, languages=languages)
     else:
         prompts = everyday_forcing_prompts(languages, count=total, numbers=PROMPTS_TO_TUNE)
     chosen = {
@@ -231,8 +234,11 @@ def _read_methods(text: str, *, layers: int) -> list[str]:
     for method in filter(None, (part.strip() for part in text.split(","))):
         depths = sorted({min(layers - 1, round(layers * depth)) for depth in _DEPTHS})
         methods += [method.replace("L*", f"L{d}") for d in depths] if "L*" in method else [method]
+    if not methods:
+        raise SettingsError(f"`--methods` is '{text}'. Expected at least one, such as lape.")
     for method in methods:
-        parse_method(method)
+        for step in parse_method(method):
+            check_layers(step.where, layers)
     return list(dict.fromkeys(methods))
 
 
@@ -241,7 +247,8 @@ def _read_strengths(options: argparse.Namespace) -> tuple[float, ...]:
         strengths = tuple(float(part) for part in options.strengths.split(","))
     except ValueError:
         strengths = ()
-    if not strengths or min(strengths) <= 0 or not 0 < options.success <= 1:
+    is_finite = all(0 < strength < float("inf") for strength in strengths)
+    if not strengths or not is_finite or not 0 < options.success <= 1:
         raise SettingsError(
             f"`--strengths` is '{options.strengths}' and `--success` is '{options.success}'. "
             "Expected numbers above 0 with commas between, and a share from 0 to 1."
@@ -292,4 +299,14 @@ def _to_markdown(found: Calibration) -> str:
             f"| {target} | {numbers} | {at_normal.success.rate:.1%} | "
             f"{at_normal.quality_nats:.2f} |"
         )
+    lines += [
+        f"| {method}, not kept | | | | {_best(curves):.1%} | |"
+        for method, curves in found.others.items()
+    ]
     return "\n".join(lines)
+
+
+def _best(curves: Mapping[Language, Curve]) -> float:
+    """Return the mean over the languages of the most success at a coarse strength."""
+    most = [max(point.success.rate for point in curve.values()) for curve in curves.values()]
+    return sum(most) / len(most)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from steering.bundled import BUNDLED_NEURON_SET
 from steering.cli.arguments import add_model_arguments, load_chosen_model
 from steering.conversation import Message
+from steering.detection import language_of_prompt
 from steering.engine import Engine, GenerationRequest
 from steering.languages import parse_language
 from steering.methods import SteeringRequest, make_plan
@@ -32,7 +33,6 @@ def run(options: argparse.Namespace) -> int:
     """Answer line after line until the input ends."""
     neurons = load_neuron_set(options.neuron_set)
     target = parse_language(options.language, known=neurons.languages)
-    plan = make_plan(neurons, SteeringRequest(target, strength=options.strength))
     model = load_chosen_model(options)
     check_set_fits_model(neurons, model)
     engine = Engine(lambda: model)
@@ -40,6 +40,9 @@ def run(options: argparse.Namespace) -> int:
     print(f"Answers come in {target.english_name}. An empty line ends the chat.", file=sys.stderr)
     while text := _read_line():
         history.append(Message("user", text))
+        source = language_of_prompt(text, languages=neurons.languages)
+        request = SteeringRequest(target, strength=options.strength, source=source)
+        plan = make_plan(neurons, request)
         reply = engine.reply(GenerationRequest((tuple(history),), (plan,)))
         if reply.notes[0]:
             print(f"note: {reply.notes[0]}", file=sys.stderr)

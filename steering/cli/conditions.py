@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import get_args
 
 from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
+from steering.detection import language_of_prompt
 from steering.errors import PlanError, SettingsError
-from steering.evaluation.forcing import Condition
+from steering.evaluation.forcing import Condition, ForcingPrompt
 from steering.loading import BUNDLED_MODEL, LoadedModel
 from steering.methods import METHODS, SteeringRequest, make_plan, parse_method
 from steering.neuron_set import NeuronSet, StrengthLevel
 from steering.neuron_set_file import load_neuron_set
-from steering.steering_plan import NO_STEERING
+from steering.steering_plan import NO_STEERING, SteeringPlan
 from steering.token_bias import BiasLevel, make_token_bias, read_token_table
 
 CONTROLS = ("none", "instruction")
@@ -91,7 +92,12 @@ def read_conditions(text: str, sets: ChosenSets) -> list[Condition]:
     Raises:
         SettingsError: Naming a condition that is none of these.
     """
-    return [_read_condition(part.strip(), sets) for part in text.split(",") if part.strip()]
+    conditions = [_read_condition(part.strip(), sets) for part in text.split(",") if part.strip()]
+    if not conditions:
+        raise SettingsError(
+            f"`--conditions` is '{text}'. Expected some, such as none,default; see `--help`."
+        )
+    return conditions
 
 
 def _read_condition(text: str, sets: ChosenSets) -> Condition:
@@ -101,9 +107,7 @@ def _read_condition(text: str, sets: ChosenSets) -> Condition:
     if text == "default" or level is not None:
         return Condition(
             text,
-            lambda prompt: make_plan(
-                sets.neurons, SteeringRequest(prompt.target, strength=level or "normal")
-            ),
+            lambda prompt: plan_for_prompt(sets.neurons, prompt, "", level or "normal"),
         )
     try:
         names = {step.name for step in parse_method(text)}
@@ -113,6 +117,12 @@ def _read_condition(text: str, sets: ChosenSets) -> Condition:
             f"Unknown condition '{text}': {err} Conditions are: {known}; see `--help`."
         ) from None
     chosen = sets.paper if "lape-paper" in names else sets.neurons
-    return Condition(
-        text, lambda prompt: make_plan(chosen, SteeringRequest(prompt.target, text, 1.0))
-    )
+    return Condition(text, lambda prompt: plan_for_prompt(chosen, prompt, text, 1.0))
+
+
+def plan_for_prompt(
+    neurons: NeuronSet, prompt: ForcingPrompt, method: str, strength: StrengthLevel | float
+) -> SteeringPlan:
+    """Return the plan of a prompt whose language is not told but detected, as on the page."""
+    source = language_of_prompt(prompt.text, languages=neurons.languages)
+    return make_plan(neurons, SteeringRequest(prompt.target, method, strength, source))

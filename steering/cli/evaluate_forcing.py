@@ -27,7 +27,7 @@ from steering.cli.conditions import (
 )
 from steering.evaluation.everyday import everyday_forcing_prompts
 from steering.evaluation.forcing import ForcingPrompt, ForcingResult, run_forcing
-from steering.evaluation.plots import check_plot_path, plot_forcing
+from steering.evaluation.plots import check_plot_path, plot_forcing, plot_matrix
 from steering.evaluation.prompt_files import read_prompts
 from steering.evaluation.quality import instructed_nll_nats
 from steering.evaluation.report import lpr, matrix_markdown, methods_markdown, success_matrix
@@ -64,6 +64,9 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="prompts per batch")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     parser.add_argument("--plot", type=Path, help="PNG or SVG to draw the numbers in")
+    parser.add_argument(
+        "--matrix-plot", type=Path, help="PNG or SVG of the last condition, prompt by target"
+    )
     parser.add_argument("--replies", type=Path, help="JSONL to write every reply to")
     parser.set_defaults(run=run)
 
@@ -73,8 +76,8 @@ def run(options: argparse.Namespace) -> int:
     check_at_least(1, count=options.count, batch_size=options.batch_size)
     for path in filter(None, (options.json, options.replies)):
         check_writable(path)
-    if options.plot:
-        check_plot_path(options.plot)
+    for path in filter(None, (options.plot, options.matrix_plot)):
+        check_plot_path(path)
     sampling = Sampling(options.max_new_tokens, options.temperature, seed=options.seed)
     sets = load_chosen_sets(options)
     conditions = read_conditions(options.conditions, sets)
@@ -110,7 +113,7 @@ def choose_prompts(
             print(f"note: {note}")
         return read.prompts
     if options.model == BUNDLED_MODEL:
-        return held_out_prompts(options.count, seed=options.seed)
+        return held_out_prompts(options.count, seed=options.seed, languages=languages)
     return everyday_forcing_prompts(languages, count=options.count)
 
 
@@ -148,6 +151,8 @@ def _report(
         )
     if options.plot:
         plot_forcing(results, options.plot)
+    if options.matrix_plot:
+        plot_matrix(results[last], options.matrix_plot)
     if options.replies:
         _write_replies(options.replies, results)
 

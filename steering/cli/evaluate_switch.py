@@ -22,6 +22,7 @@ from steering.cli.conditions import (
     read_conditions,
     with_token_bias,
 )
+from steering.errors import SettingsError
 from steering.evaluation.everyday import everyday_conversations
 from steering.evaluation.forcing import ForcingPrompt
 from steering.evaluation.switching import SwitchingResult, run_switching
@@ -90,7 +91,15 @@ def _conversations(
 ) -> Sequence[Sequence[ForcingPrompt]]:
     if options.model != BUNDLED_MODEL:
         return everyday_conversations(languages, count=options.count, turns=options.turns)
-    return held_out_conversations(options.count, turns=options.turns, seed=options.seed)
+    made = held_out_conversations(
+        options.count, turns=options.turns, seed=options.seed, languages=languages
+    )
+    if not made:
+        raise SettingsError(
+            f"None of '{options.count}' conversations is about languages of this set. Expected "
+            "some; raise `--count`, or use a set of more languages."
+        )
+    return made
 
 
 def _to_markdown(results: dict[str, SwitchingResult]) -> str:

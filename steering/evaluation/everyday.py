@@ -25,9 +25,7 @@ def everyday_forcing_prompts(
         count: How many.
         numbers: Which of each language's prompts; they come again when *count* exceeds them.
     """
-    asked = [one for one in everyday_languages() if one in languages] or [
-        one for one in everyday_languages() if one.code == "en"
-    ]
+    asked = _languages_to_ask_in(languages)
     pairs = [
         (asked[(lap + place) % len(asked)], target)
         for lap in range(len(asked))
@@ -43,11 +41,11 @@ def everyday_conversations(
     languages: Sequence[Language], *, count: int, turns: int
 ) -> list[list[ForcingPrompt]]:
     """Return conversations whose target changes in the middle; at least two languages."""
-    asked = [one for one in everyday_languages() if one in languages] or list(languages[:1])
+    asked = _languages_to_ask_in(languages)
     return [
         [
             _forcing_prompt(
-                asked[number % len(asked)],
+                asked[(number + number // len(languages)) % len(asked)],
                 languages[(number + (turn >= turns // 2)) % len(languages)],
                 PROMPTS_TO_MEASURE[(number // len(asked) * turns + turn) % len(PROMPTS_TO_MEASURE)],
             )
@@ -55,6 +53,12 @@ def everyday_conversations(
         ]
         for number in range(count)
     ]
+
+
+def _languages_to_ask_in(languages: Sequence[Language]) -> list[Language]:
+    """Return those of the languages that there are prompts in, or English."""
+    known = everyday_languages()
+    return [one for one in known if one in languages] or [one for one in known if one.code == "en"]
 
 
 def _forcing_prompt(language: Language, target: Language, number: int) -> ForcingPrompt:

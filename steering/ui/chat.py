@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from steering.conversation import Message
+from steering.detection import language_of_prompt
 from steering.engine import Engine, GenerationRequest
 from steering.errors import PlanError
 from steering.generation import ReplyUpdate, Sampling
@@ -88,7 +89,7 @@ class Chat:
         Raises:
             SteeringError: In words for the person.
         """
-        plans = (self._plan(wish), NO_STEERING)[: 1 + wish.has_twin]
+        plans = (self._plan(wish, conversation), NO_STEERING)[: 1 + wish.has_twin]
         sampling = Sampling(
             max_new_tokens=self.max_new_tokens,
             temperature=_RETRY_TEMPERATURE if wish.attempt else 0.0,
@@ -113,10 +114,14 @@ class Chat:
         badge = judge_answer(text, chosen=wish.language, languages=self.neurons.languages)
         return badge_html(badge if text else None, notes)
 
-    def _plan(self, wish: Wish) -> SteeringPlan:
+    def _plan(self, wish: Wish, conversation: Sequence[Message]) -> SteeringPlan:
         if wish.level == "off":
             return NO_STEERING
-        return make_plan(self.neurons, SteeringRequest(wish.language, strength=wish.level))
+        question = conversation[-1].content if conversation else ""
+        source = language_of_prompt(question, languages=self.neurons.languages)
+        return make_plan(
+            self.neurons, SteeringRequest(wish.language, strength=wish.level, source=source)
+        )
 
 
 def notes_on(update: ReplyUpdate, row: int) -> tuple[str, ...]:

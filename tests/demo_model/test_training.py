@@ -18,6 +18,9 @@ from demo_model.write_corpus import write_corpus
 from steering.corpus import iter_dialogues, open_corpus
 from steering.languages import LANGUAGES
 
+needs_muon = pytest.mark.skipif(
+    not hasattr(torch.optim, "Muon"), reason="training needs Muon, torch 2.9 or later"
+)
 TINY = Recipe(
     hidden_size=16, layers=1, neurons_per_layer=24, heads=2, text_steps=2, text_rows=2,
     text_row_tokens=32, dialogue_steps=2, dialogue_rows=1, mixed_text_rows=1,
@@ -41,6 +44,7 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@needs_muon
 def test_interrupted_run_ends_with_the_same_weights(text_folder: Path, tmp_path: Path) -> None:
     def run(work: str, out: str, recipe: Recipe) -> None:
         train(recipe, text=text_folder, work=tmp_path / work, out=tmp_path / out, checkpoint_s=1e9)
@@ -67,6 +71,7 @@ def _rate(step: int) -> float:
     return TINY.peak_rate * min((step + 1) / TINY.warmup_steps, max(1 - progress**0.5, 0.01))
 
 
+@needs_muon
 def test_another_recipe_in_the_same_folder_is_refused(text_folder: Path, tmp_path: Path) -> None:
     train(TINY, text=text_folder, work=tmp_path, out=tmp_path / "out", checkpoint_s=1e9)
 

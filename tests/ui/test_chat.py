@@ -1,9 +1,11 @@
 """Tests of one turn: what is asked of the engine, and how often the page is told."""
 
+import itertools
 import time
 from dataclasses import replace
 
 import pytest
+import torch
 
 from steering.conversation import Message
 from steering.errors import PlanError, UnknownLanguageError
@@ -48,6 +50,23 @@ def test_a_stronger_level_edits_more(chat: Chat, engine: ScriptedEngine) -> None
     )
 
     assert 0 < gentle < strong
+
+
+def test_the_questions_language_is_detected_for_the_plan(
+    chat: Chat, engine: ScriptedEngine
+) -> None:
+    neurons = chat.neurons
+    metadata = neurons.metadata.model_copy(update={"steering_method": "redirect@1"})
+    redirecting = replace(chat, neurons=replace(neurons, metadata=metadata))
+
+    for text in ("Where is the cat?", "Où est le chat ?", "7 + 6"):
+        list(redirecting.answer([Message("user", text)], FR))
+
+    shifts = [
+        torch.cat([edit.shift for edit in request.plans[0].edits.values()])
+        for request in engine.requests
+    ]
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(shifts, 2))
 
 
 def test_only_another_attempt_draws(chat: Chat, engine: ScriptedEngine) -> None:
