@@ -168,8 +168,16 @@ def _cost(curves: Iterable[Curve], wanted_success: float) -> tuple[float, float]
 
 
 def _smallest_reaching(curve: Curve, success: float) -> float | None:
-    """Return the smallest strength with at least this success."""
-    reaching = [strength for strength, point in curve.items() if point.success.rate >= success]
+    """Return the smallest strength with at least this success, as far as so few prompts can tell.
+
+    Of 98 replies a success of 0.99 asks for 97: rounded down, else it would ask for all of them.
+    """
+    reaching = [
+        strength
+        for strength, point in curve.items()
+        if point.success.trials
+        and point.success.successes >= math.floor(success * point.success.trials + 1e-9)
+    ]
     return min(reaching, default=None)
 
 

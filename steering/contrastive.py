@@ -56,7 +56,7 @@ def make_dialogues(
     languages: Sequence[Language],
     limit: int,
     max_new_tokens: int = 48,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> MadeDialogues:
     """Ask the shipped prompts for answers in a language and keep those that are in it.
 

@@ -184,7 +184,7 @@ def parse_method(text: str) -> tuple[MethodStep, ...]:
 
 
 def _parse_step(part: str, whole: str) -> MethodStep:
-    described, _, weight = part.partition("@")
+    described, has_weight, weight = part.partition("@")
     name, *options = described.split("/")
     if name not in METHODS:
         raise PlanError(
@@ -192,20 +192,29 @@ def _parse_step(part: str, whole: str) -> MethodStep:
             "leave it out for the set's own."
         )
     where = METHODS[name].where
+    kinds: list[str] = []
     for option in options:
-        where = _apply_option(where, option, whole)
-    return MethodStep(name, where, _read_weight(weight, name, whole))
+        where, kind = _apply_option(where, option, whole)
+        if kind in kinds:
+            raise PlanError(
+                f"Method '{whole}' gives {kind} twice, the second time as '{option}'. Expected "
+                "each once; join two steps with + to act in both."
+            )
+        kinds.append(kind)
+    usual = METHODS[name].usual_strength
+    return MethodStep(name, where, _read_weight(weight, name, whole) if has_weight else usual)
 
 
-def _apply_option(where: Where, option: str, whole: str) -> Where:
+def _apply_option(where: Where, option: str, whole: str) -> tuple[Where, str]:
+    """Return *where* with one option of a step put in, and what kind of option it is."""
     if option in _SITES:
-        return replace(where, site=next(site for site in _SITES if site == option))
+        return replace(where, site=next(site for site in _SITES if site == option)), "the site"
     if option in _PHASES:
-        return replace(where, phases=_PHASES[option])
+        return replace(where, phases=_PHASES[option]), "the phase"
     if match := _LAYERS.fullmatch(option):
         first, last = int(match[1]), int(match[2] or match[1])
         if first <= last < first + 1000:
-            return replace(where, layers=tuple(range(first, last + 1)))
+            return replace(where, layers=tuple(range(first, last + 1))), "the layers"
     raise PlanError(
         f"Method '{whole}' has the option '{option}'. Expected a site ({', '.join(_SITES)}), a "
         f"phase ({', '.join(_PHASES)}) or layers such as L4 or L3-5; correct it."
@@ -213,8 +222,6 @@ def _apply_option(where: Where, option: str, whole: str) -> Where:
 
 
 def _read_weight(text: str, name: str, whole: str) -> float:
-    if not text:
-        return METHODS[name].usual_strength
     try:
         weight = float(text)
     except ValueError:

@@ -22,6 +22,21 @@ StrengthLevel = Literal["gentle", "normal", "strong"]
 Dimension: TypeAlias = Annotated[int, Field(gt=0, lt=2**31)]
 
 
+class CalibrationPoint(BaseModel):
+    """What `calibrate` measured at one strength for one language.
+
+    `quality_nats` is the replies' mean negative log-likelihood per token under the unsteered model
+    that was asked in words; None where no reply had a token.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    strength: float = Field(ge=0)
+    successes: NonNegativeInt
+    trials: NonNegativeInt
+    quality_nats: float | None = None
+
+
 class NeuronSetMetadata(BaseModel):
     """Where a set comes from: model, selection, corpus. Stored beside the tensors as text."""
 
@@ -46,6 +61,7 @@ class NeuronSetMetadata(BaseModel):
     steering_method: str = ""  # the best known for this set; empty: not measured
     strengths: dict[StrengthLevel, float] = {}  # what the levels mean, times the usual strength
     language_strengths: dict[str, dict[StrengthLevel, float]] = {}  # where a language has its own
+    calibration: dict[str, tuple[CalibrationPoint, ...]] = {}  # per language, the measured curve
     evaluation: str = ""  # one sentence with the measured result
     created: str = ""  # ISO date; empty by default, so that the same command gives the same bytes
     licence: str = ""
@@ -60,8 +76,12 @@ class NeuronSetMetadata(BaseModel):
         for phase, counts in self.token_counts.items():
             if counts.keys() != set(self.languages):
                 raise ValueError(f"the token counts of '{phase}' are not those of the languages")
-        if foreign := self.language_strengths.keys() - set(self.languages):
-            raise ValueError(f"there are strengths for '{min(foreign)}', which is not in the set")
+        for what, by_language in (
+            ("strengths", self.language_strengths),
+            ("a calibration curve", self.calibration),
+        ):
+            if foreign := by_language.keys() - set(self.languages):
+                raise ValueError(f"there is {what} for '{min(foreign)}', which is not in the set")
         return self
 
 

@@ -83,6 +83,17 @@ def test_a_success_that_is_never_reached_gives_the_most_there_is() -> None:
     assert choose_levels(curve, 0.99) == {"gentle": 2.0, "normal": 3.0, "strong": 3.0}
 
 
+def test_a_share_between_two_counts_is_rounded_down() -> None:
+    curve = {
+        1.0: Measured(Proportion(96, 98), 1.0),
+        2.0: Measured(Proportion(97, 98), 1.0),
+        3.0: Measured(Proportion(98, 98), 1.0),
+    }
+
+    assert choose_levels(curve, 0.99)["normal"] == 2.0
+    assert choose_levels(curve, 1.0)["normal"] == 3.0
+
+
 def test_refining_costs_few_measurements_and_only_for_the_kept_method() -> None:
     cliff = Cliff({FR: 1.3, JA: 2.4})
 

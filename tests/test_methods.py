@@ -117,6 +117,10 @@ def test_a_step_is_read(text: str, where: Where, weight: float) -> None:
         ("lape@-1", "weight '-1'"),
         ("lape@nan", "weight 'nan'"),
         ("lape@inf", "weight 'inf'"),
+        ("lape@", "weight ''"),
+        ("lape/onset/body", "gives the phase twice, the second time as 'body'"),
+        ("lape/gate/L1/value", "gives the site twice"),
+        ("lape/L1/L2", "gives the layers twice"),
     ],
 )
 def test_a_method_that_makes_no_sense_is_refused_by_the_part(text: str, said: str) -> None:

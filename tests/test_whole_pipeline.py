@@ -65,7 +65,8 @@ def test_every_family_goes_from_a_model_to_a_measured_set(
     assert all(row["n"] == 2 for row in methods_measured.values())
     metadata = load_neuron_set(out).metadata
     assert metadata.steering_method in ("lape", "diffmean")
-    assert metadata.language_strengths.keys() == {"en", "fr", "ja"}
+    assert metadata.language_strengths.keys() == metadata.calibration.keys() == {"en", "fr", "ja"}
+    assert all(point.trials == 2 for point in metadata.calibration["fr"])
 
 
 @pytest.fixture
@@ -97,6 +98,18 @@ def test_dialogues_that_exist_are_kept(
 
     assert "1 new, 2 kept" in capsys.readouterr().out
     assert "mine" in kept.read_text(encoding="utf-8")
+
+
+def test_dialogues_of_another_model_are_not_continued(
+    tiny_model_dir: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["make-dialogues", "--languages", "en,fr", "--out", str(tmp_path / "dialogues")]
+    few = ["--prompts", "2", "--max-new-tokens", "3"]
+    assert main([*command, *few, *common(tiny_model_dir("llama"))]) == 0
+
+    assert main([*command, *few, *common(tiny_model_dir("qwen2"))]) != 0
+
+    assert "holds answers by" in capsys.readouterr().err
 
 
 def test_calibration_that_was_stopped_goes_on_and_ends_the_same(

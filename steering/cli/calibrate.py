@@ -1,12 +1,13 @@
 """`calibrate`: finds a set's method and strengths, and writes them into the set.
 
-Every measurement is kept in a JSON file beside the set, so that a run that was stopped goes on,
-and the curve can be read afterwards.
+Every measurement is kept in a JSON file beside the set, so that a run that was stopped goes on;
+the curve of the method that was kept goes into the set.
 """
 
 import argparse
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ from steering.generation import Sampling
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
 from steering.methods import parse_method
-from steering.neuron_set import NeuronSet
+from steering.neuron_set import CalibrationPoint, NeuronSet
 from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from steering.steerer import check_set_fits_model
 from steering.steering_plan import check_layers
@@ -134,6 +135,8 @@ class _Meter:
             content = {"format": _FILE_FORMAT, "identity": self._identity, "points": self._known}
             write_json(self._path, content)
         self._bar.set_description(f"{method} {target}", refresh=False)
+        if self._bar.n == self._bar.total:  # refining adds points that nobody could count before
+            self._bar.total += 1
         self._bar.update(1)
         successes, trials, quality = self._known[key]
         return Measured(Proportion(successes, trials), float("inf") if quality is None else quality)
@@ -263,6 +266,7 @@ def _write(options: argparse.Namespace, neurons: NeuronSet, found: Calibration) 
             "steering_method": found.method,
             "strengths": found.usual_levels,
             "language_strengths": {str(t): dict(levels) for t, levels in found.levels.items()},
+            "calibration": {str(t): _curve_points(curve) for t, curve in found.curves.items()},
         }
     )
     save_neuron_set(replace(neurons, metadata=metadata), options.set)
@@ -271,6 +275,18 @@ def _write(options: argparse.Namespace, neurons: NeuronSet, found: Calibration) 
     if options.plot:
         levels = {str(name): strength for name, strength in found.usual_levels.items()}
         plot_curve(_mean_curve(found), options.plot, levels=levels, title=found.method)
+
+
+def _curve_points(curve: Curve) -> tuple[CalibrationPoint, ...]:
+    return tuple(
+        CalibrationPoint(
+            strength=strength,
+            successes=point.success.successes,
+            trials=point.success.trials,
+            quality_nats=point.quality_nats if math.isfinite(point.quality_nats) else None,
+        )
+        for strength, point in sorted(curve.items())
+    )
 
 
 def _mean_curve(found: Calibration) -> list[CurvePoint]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
+from steering.cli.arguments import add_model_arguments, load_chosen_model
 from steering.detection import language_of_prompt
 from steering.errors import PlanError, SettingsError
 from steering.evaluation.forcing import Condition, ForcingPrompt
@@ -14,6 +15,7 @@ from steering.loading import BUNDLED_MODEL, LoadedModel
 from steering.methods import METHODS, SteeringRequest, make_plan, parse_method
 from steering.neuron_set import NeuronSet, StrengthLevel
 from steering.neuron_set_file import load_neuron_set
+from steering.steerer import check_set_fits_model
 from steering.steering_plan import NO_STEERING, SteeringPlan
 from steering.token_bias import BiasLevel, make_token_bias, read_token_table
 
@@ -42,8 +44,23 @@ def add_set_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_bias_argument(parser: argparse.ArgumentParser) -> None:
-    """Add `--token-bias`."""
+def add_measuring_arguments(
+    parser: argparse.ArgumentParser, *, conditions: str, count: int, of: str, tokens: int
+) -> None:
+    """Add everything that the commands which compare conditions share, with their defaults."""
+    add_model_arguments(parser)
+    add_set_arguments(parser)
+    parser.add_argument("--count", type=int, default=count, help=f"how many of {of}")
+    parser.add_argument("--seed", type=int, default=0, help="of the prompts and of sampling")
+    parser.add_argument(
+        "--conditions",
+        default=conditions,
+        help="none, instruction, default, gentle, strong, or methods such as lape@7, with commas",
+    )
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
+    parser.add_argument("--max-new-tokens", type=int, default=tokens)
+    parser.add_argument("--batch-size", type=int, default=16, help="answers per batch")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     parser.add_argument(
         "--token-bias",
         choices=get_args(BiasLevel),
@@ -52,7 +69,18 @@ def add_bias_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def with_token_bias(
+def load_model_for(
+    conditions: Sequence[Condition], sets: ChosenSets, options: argparse.Namespace
+) -> tuple[LoadedModel, list[Condition]]:
+    """Load the model, check that the sets are its own, and add `--token-bias` to the conditions."""
+    model = load_chosen_model(options)
+    for neuron_set in sets.all():
+        check_set_fits_model(neuron_set, model)
+    biased = _with_token_bias(conditions, options.token_bias, model=model, neurons=sets.neurons)
+    return model, biased
+
+
+def _with_token_bias(
     conditions: Sequence[Condition], level: BiasLevel, *, model: LoadedModel, neurons: NeuronSet
 ) -> list[Condition]:
     """Return the conditions, those that steer with a token bias of a level."""

@@ -4,26 +4,23 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from steering.cli.arguments import (
-    add_model_arguments,
     check_at_least,
     check_writable,
-    load_chosen_model,
     write_json,
     write_text,
 )
 from steering.cli.bundled_prompts import held_out_prompts
 from steering.cli.conditions import (
     DEFAULT_CONDITIONS,
-    add_bias_argument,
-    add_set_arguments,
+    add_measuring_arguments,
     load_chosen_sets,
+    load_model_for,
     read_conditions,
-    with_token_bias,
 )
 from steering.evaluation.everyday import everyday_forcing_prompts
 from steering.evaluation.forcing import ForcingPrompt, ForcingResult, run_forcing
@@ -34,7 +31,6 @@ from steering.evaluation.report import lpr, matrix_markdown, methods_markdown, s
 from steering.generation import Sampling
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
-from steering.steerer import check_set_fits_model
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -43,26 +39,15 @@ if TYPE_CHECKING:
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser("forcing", help="how often the answer comes in the language")
-    add_model_arguments(parser)
-    add_set_arguments(parser)
-    add_bias_argument(parser)
+    add_measuring_arguments(
+        parser, conditions=DEFAULT_CONDITIONS, count=200, of="the grammar's prompts", tokens=120
+    )
     parser.add_argument(
         "--prompts",
         type=Path,
         help="JSONL with `prompt`, `language`, `target`; or CLaS-Bench's or the Language Confusion "
         "Benchmark's files (default: the bundled grammar's held-out prompts, or everyday prompts)",
     )
-    parser.add_argument("--count", type=int, default=200, help="of the grammar's prompts")
-    parser.add_argument("--seed", type=int, default=0, help="of the prompts and of sampling")
-    parser.add_argument(
-        "--conditions",
-        default=DEFAULT_CONDITIONS,
-        help="none, instruction, default, gentle, strong, or methods such as lape@7, with commas",
-    )
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
-    parser.add_argument("--max-new-tokens", type=int, default=120)
-    parser.add_argument("--batch-size", type=int, default=16, help="prompts per batch")
-    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     parser.add_argument("--plot", type=Path, help="PNG or SVG to draw the numbers in")
     parser.add_argument(
         "--matrix-plot", type=Path, help="PNG or SVG of the last condition, prompt by target"
@@ -82,10 +67,7 @@ def run(options: argparse.Namespace) -> int:
     sets = load_chosen_sets(options)
     conditions = read_conditions(options.conditions, sets)
     prompts = choose_prompts(options, sets.neurons.languages)
-    model = load_chosen_model(options)
-    for neuron_set in sets.all():
-        check_set_fits_model(neuron_set, model)
-    conditions = with_token_bias(conditions, options.token_bias, model=model, neurons=sets.neurons)
+    model, conditions = load_model_for(conditions, sets, options)
     results = {}
     with tqdm(total=len(prompts) * len(conditions), unit="prompts", dynamic_ncols=True) as bar:
         for condition in conditions:
@@ -97,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
                 languages=sets.neurons.languages,
                 sampling=sampling,
                 batch_rows=options.batch_size,
-                progress=lambda done: _advance(bar, done),
+                progress=bar.update,
             )
     _report(options, model, results, languages=sets.neurons.languages)
     return 0
@@ -182,7 +164,3 @@ def _write_replies(path: Path, results: dict[str, ForcingResult]) -> None:
         for outcome in result.outcomes
     ]
     write_text(path, "\n".join(lines) + "\n")
-
-
-def _advance(bar: "tqdm[NoReturn]", done: int) -> None:
-    bar.update(done)

@@ -2,25 +2,17 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from steering.cli.arguments import (
-    add_model_arguments,
-    check_at_least,
-    check_writable,
-    load_chosen_model,
-    write_json,
-)
+from steering.cli.arguments import check_at_least, check_writable, write_json
 from steering.cli.bundled_prompts import held_out_conversations
 from steering.cli.conditions import (
-    add_bias_argument,
-    add_set_arguments,
+    add_measuring_arguments,
     load_chosen_sets,
+    load_model_for,
     read_conditions,
-    with_token_bias,
 )
 from steering.errors import SettingsError
 from steering.evaluation.everyday import everyday_conversations
@@ -29,7 +21,6 @@ from steering.evaluation.switching import SwitchingResult, run_switching
 from steering.generation import Sampling
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL
-from steering.steerer import check_set_fits_model
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -38,17 +29,10 @@ if TYPE_CHECKING:
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser("switch", help="a change of language in the middle of a chat")
-    add_model_arguments(parser)
-    add_set_arguments(parser)
-    add_bias_argument(parser)
+    add_measuring_arguments(
+        parser, conditions="none,default", count=100, of="the conversations", tokens=80
+    )
     parser.add_argument("--turns", type=int, default=2, help="questions per conversation")
-    parser.add_argument("--count", type=int, default=100, help="conversations")
-    parser.add_argument("--seed", type=int, default=0, help="of the prompts and of sampling")
-    parser.add_argument("--conditions", default="none,default", help="as in `evaluate forcing`")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
-    parser.add_argument("--max-new-tokens", type=int, default=80)
-    parser.add_argument("--batch-size", type=int, default=16, help="conversations per batch")
-    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     parser.set_defaults(run=run)
 
 
@@ -62,10 +46,7 @@ def run(options: argparse.Namespace) -> int:
     sets = load_chosen_sets(options)
     conditions = read_conditions(options.conditions, sets)
     conversations = _conversations(options, sets.neurons.languages)
-    model = load_chosen_model(options)
-    for neuron_set in sets.all():
-        check_set_fits_model(neuron_set, model)
-    conditions = with_token_bias(conditions, options.token_bias, model=model, neurons=sets.neurons)
+    model, conditions = load_model_for(conditions, sets, options)
     results = {}
     total = len(conversations) * options.turns * len(conditions)
     with tqdm(total=total, unit="answers", dynamic_ncols=True) as bar:
@@ -77,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
                 languages=sets.neurons.languages,
                 sampling=sampling,
                 batch_rows=options.batch_size,
-                progress=lambda done: _advance(bar, done),
+                progress=bar.update,
             )
     print(_to_markdown(results))
     if options.json:
@@ -118,7 +99,3 @@ def _to_markdown(results: dict[str, SwitchingResult]) -> str:
             f"{low:.1%} to {high:.1%} |"
         )
     return "\n".join(lines)
-
-
-def _advance(bar: "tqdm[NoReturn]", done: int) -> None:
-    bar.update(done)

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -17,9 +17,13 @@ from steering.cli.arguments import (
 )
 from steering.contrastive import MadeDialogues, make_dialogues
 from steering.errors import CorpusError, SettingsError
+from steering.loading import LoadedModel
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+
+_WRITER_FILE = "written-by.txt"
 
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -45,8 +49,9 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(
             f"Cannot write to '{options.out}': {err.strerror}. Expected a folder; choose another."
         ) from err
-    missing = [one for one in languages if not (options.out / f"{one}.jsonl").exists()]
     model = load_chosen_model(options)
+    _check_same_writer(options.out / _WRITER_FILE, model)
+    missing = [one for one in languages if not (options.out / f"{one}.jsonl").exists()]
     with tqdm(total=len(missing) * options.prompts, unit="prompts", dynamic_ncols=True) as bar:
         for target in missing:
             bar.set_description(str(target), refresh=False)
@@ -56,13 +61,25 @@ def run(options: argparse.Namespace) -> int:
                 languages=languages,
                 limit=options.prompts,
                 max_new_tokens=options.max_new_tokens,
-                progress=lambda done: _advance(bar, done),
+                progress=bar.update,
             )
             if made.warning:
                 bar.write(f"warning: {target.english_name}: {made.warning}", file=sys.stderr)
             _write(options.out / f"{target}.jsonl", made)
     print(f"Wrote '{options.out}': {len(missing)} new, {len(languages) - len(missing)} kept.")
     return 0
+
+
+def _check_same_writer(path: Path, model: LoadedModel) -> None:
+    """Write down which model fills the folder; refuse a folder that another one has begun."""
+    identity = f"{model.identity.model_id} {model.identity.revision}\n"
+    if not path.exists():
+        write_text(path, identity)
+    elif (found := path.read_text(encoding="utf-8", errors="replace")) != identity:
+        raise SettingsError(
+            f"'{path.parent}' holds answers by '{found.strip()[:200]}'. Expected those of "
+            f"'{identity.strip()}'; choose another `--out`, or delete that folder."
+        )
 
 
 def _write(path: Path, made: MadeDialogues) -> None:
@@ -73,7 +90,3 @@ def _write(path: Path, made: MadeDialogues) -> None:
         )
     rows = [{"prompt": row.prompt, "answer": row.answer} for row in made.dialogues]
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def _advance(bar: "tqdm[NoReturn]", done: int) -> None:
-    bar.update(done)

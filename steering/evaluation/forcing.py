@@ -138,7 +138,7 @@ def run_forcing(
     languages: Sequence[Language],
     sampling: Sampling | None = None,
     batch_rows: int = 16,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> ForcingResult:
     """Answer every prompt under one condition, each row with its own plan, and judge the replies.
 

@@ -66,7 +66,7 @@ def run_switching(
     languages: Sequence[Language],
     sampling: Sampling | None = None,
     batch_rows: int = 16,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> SwitchingResult:
     """Answer conversations turn by turn; each turn's prompt says which language it is to be in.
 
