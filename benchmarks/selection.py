@@ -25,23 +25,17 @@ LIMIT_GB = 3.0
 def make_counts(layers: int, neurons: int, languages: int) -> ActivationStats:
     """Make counts: each neuron has its own rate, of which every language has half to all."""
     random = torch.Generator().manual_seed(0)
-
-    def uniform() -> torch.Tensor:
-        return torch.rand(layers, neurons, generator=random, dtype=torch.float64)
-
-    often_LN, unread = uniform().square(), torch.zeros(0)
+    chosen = list(LANGUAGES.values())[:languages]
+    active_KLN = torch.empty(languages, layers, neurons, dtype=torch.int64)
+    rate_LN = torch.rand(layers, neurons, generator=random, dtype=torch.float64).square_()
+    part_LN, unread = torch.empty_like(rate_LN), torch.zeros(0)
+    for active_LN in active_KLN:  # in place, so that making counts is not what needs the memory
+        active_LN[:] = part_LN.uniform_(0.5, 1, generator=random).mul_(rate_LN).mul_(TOKENS)
     rows = {
-        language: PhaseStats(
-            token_count=TOKENS - 999 * k,
-            active_count=uniform().add(1).mul(often_LN).mul((TOKENS - 999 * k) / 2).long(),
-            gate_sum=unread,
-            value_sum=unread,
-            residual_sum=unread,
-            token_id_count=unread,
-        )
-        for k, language in enumerate(list(LANGUAGES.values())[:languages])
+        language: PhaseStats(TOKENS + 999 * k, active_LN, unread, unread, unread, unread)
+        for k, (language, active_LN) in enumerate(zip(chosen, active_KLN, strict=True))
     }
-    return ActivationStats(tuple(rows), {"text": rows})
+    return ActivationStats(tuple(chosen), {"text": rows})
 
 
 def peak_gb() -> float:
