@@ -86,7 +86,7 @@ def _means_at(
     stats: ActivationStats, site: Literal["gate", "value"], layer: Tensor, index: Tensor
 ) -> dict[StatsPhase, Tensor]:
     """Return the means of some neurons per phase, float32 `(languages, neurons)`."""
-    return {phase: stats.mean(phase, site)[layer, index].T.float() for phase in stats.phases}
+    return {phase: stats.mean(phase, site, at=(layer, index)).T.float() for phase in stats.phases}
 
 
 def _draw_control(stats: ActivationStats, selection: LapeSelection) -> RandomNeurons:
@@ -94,7 +94,7 @@ def _draw_control(stats: ActivationStats, selection: LapeSelection) -> RandomNeu
 
     A layer of which more than half is selected gives all the others that it has.
     """
-    layers, neurons, _ = stats.activation_prob(next(iter(stats.phases))).shape
+    layers, neurons = stats.shape(next(iter(stats.phases)))
     random = torch.Generator().manual_seed(_CONTROL_SEED)
     drawn: list[Tensor] = []
     for block in range(layers):
