@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from steering.activation_stats import ActivationStats, StatsPhase
-from steering.building import SetOrigin, build_neuron_set
+from steering.building import (
+    SetOrigin,
+    build_neuron_set,
+    check_can_complete,
+    choose_languages,
+    complete_neuron_set,
+)
 from steering.cli.arguments import (
     add_model_arguments,
     check_writable,
@@ -21,7 +27,8 @@ from steering.corpus import Corpus, iter_dialogues, iter_text, open_corpus
 from steering.errors import SettingsError
 from steering.languages import Language
 from steering.lape import LapeParameters
-from steering.neuron_set_file import save_neuron_set
+from steering.neuron_set import NeuronSet
+from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from steering.recording import RecordingOptions, record
 
 if TYPE_CHECKING:
@@ -40,7 +47,12 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--dialogues", type=Path, help="folder with one <code>.jsonl per answer language"
     )
-    parser.add_argument("--languages", required=True, help="codes, such as en,zh,fr")
+    parser.add_argument(
+        "--languages", help="codes, such as en,zh,fr; with --complete some of the set's"
+    )
+    parser.add_argument(
+        "--complete", type=Path, metavar="SET", help="record all of a set that `import-set` wrote"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument(
         "--select-on",
@@ -65,7 +77,8 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Build the set and write it."""
     phase = _check_options(options)
-    languages = parse_languages(options.languages)
+    imported = _load_imported(options)
+    languages = list(imported.languages) if imported else parse_languages(options.languages)
     parameters = LapeParameters(
         options.prob_quantile, options.select_fraction, options.membership_quantile
     )
@@ -79,14 +92,42 @@ def run(options: argparse.Namespace) -> int:
         licence=options.licence,
     )
     model = load_chosen_model(options)
+    if imported:
+        check_can_complete(imported, model.identity)
     stats = _record_with_bar(model, languages, text, dialogues, options)
-    neurons = build_neuron_set(
-        model.identity, stats, phase=phase, parameters=parameters, origin=origin
-    )
+    if imported:
+        neurons = complete_neuron_set(imported, model.identity, stats, phase=phase, origin=origin)
+    else:
+        neurons = build_neuron_set(
+            model.identity, stats, phase=phase, parameters=parameters, origin=origin
+        )
     save_neuron_set(neurons, options.out)
     counts = ", ".join(f"{lang} {len(neurons.neurons_of(lang))}" for lang in languages)
-    print(f"Wrote '{options.out}': {len(neurons.layer)} neurons selected on {phase} ({counts}).")
+    how = "imported" if imported else f"selected on {phase}"
+    print(f"Wrote '{options.out}': {len(neurons.layer)} neurons {how} ({counts}).")
     return 0
+
+
+def _load_imported(options: argparse.Namespace) -> NeuronSet | None:
+    """Return the set to complete, with the chosen languages; None when a set is to be built."""
+    if options.complete is None:
+        if not options.languages:
+            raise SettingsError(
+                "No languages were given. Expected `--languages` with codes such as en,zh,fr, or "
+                "`--complete SET` with an imported set."
+            )
+        return None
+    defaults = LapeParameters()
+    for name in ("select_fraction", "prob_quantile", "membership_quantile"):
+        if getattr(options, name) != getattr(defaults, name):
+            raise SettingsError(
+                f"`--{name.replace('_', '-')}` is '{getattr(options, name)}', but `--complete` "
+                "selects nothing: the neurons of the set stay. Leave it out, or build a new set."
+            )
+    neurons = load_neuron_set(options.complete)
+    return choose_languages(
+        neurons, parse_languages(options.languages) if options.languages else neurons.languages
+    )
 
 
 def _check_options(options: argparse.Namespace) -> StatsPhase:
