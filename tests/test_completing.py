@@ -216,3 +216,21 @@ def test_model_of_another_shape_or_family_is_refused_before_it_is_recorded(
     assert said in error
     assert "tokens" not in error  # no bar was begun
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_every_family_is_imported_for_and_completed(
+    family: str, tiny_model_dir: Callable[..., Path], corpora: list[str], tmp_path: Path
+) -> None:
+    folder, path = tiny_model_dir(family), tmp_path / "own.pth"
+    lists = [[torch.tensor([k, 40 + k]), torch.tensor([k])] for k in range(3)]
+    torch.save(lists, path)
+    steps = [tmp_path / "imported.safetensors", tmp_path / "completed.safetensors"]
+    options = ["--model", str(folder), "--languages", "en,fr,ja", "--out", str(steps[0])]
+
+    assert main(["import-set", str(path), *options]) == 0
+    assert build(folder, steps[1], "--complete", steps[0], "--tokens", "50", *corpora[:2]) == 0
+
+    before, after = map(load_neuron_set, steps)
+    assert after.metadata.architecture == before.metadata.architecture == family
+    assert torch.equal(after.is_member, before.is_member)
+    assert after.value_means["text"].abs().sum() > 0
