@@ -48,7 +48,7 @@ ALLOWED: dict[str, list[str]] = {
     **{method: [*WORDS, *DATA] for method in METHODS},
     "methods": [*WORDS, *DATA, "neuron_plans", "residual"],
     "neuron_set_file": ["neuron_set", "activation_stats", "languages", "errors"],
-    "imports": ["neuron_set", "activation_stats", "languages", "errors"],
+    "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],
     "corpus": ["languages", "errors"],
     "everyday_prompts": ["languages", "errors"],
     "hooks": ["architectures", "errors"],

@@ -117,6 +117,14 @@ def check(
     )
 
 
+def test_tokenizer_that_an_imported_set_does_not_know_is_not_compared(toy_set: NeuronSet) -> None:
+    unknown = toy_set.metadata.model_copy(update={"tokenizer_sha256": ""})
+
+    check(replace(toy_set, metadata=unknown), tokenizer="1" * 64)
+    with pytest.raises(NeuronSetMismatchError, match="the tokenizers differ"):
+        check(toy_set, tokenizer="1" * 64)
+
+
 def test_set_of_another_hub_model_is_refused_although_the_shapes_agree(toy_set: NeuronSet) -> None:
     metadata = toy_set.metadata.model_copy(update={"model_revision": "a" * 40})
     of_the_hub = replace(toy_set, metadata=metadata)

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from steering.activation_stats import StatsPhase
-from steering.building import SetOrigin, build_neuron_set
+from steering.building import (
+    SetOrigin,
+    build_neuron_set,
+    check_can_complete,
+    choose_languages,
+    complete_neuron_set,
+)
 from steering.chunks import ChunkOptions
 from steering.cli.arguments import (
     add_model_arguments,
@@ -27,7 +33,7 @@ from steering.errors import SettingsError
 from steering.languages import Language
 from steering.lape import LapeParameters
 from steering.neuron_set import NeuronSet
-from steering.neuron_set_file import save_neuron_set
+from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from steering.partial_results import PartialResults
 from steering.processes import Processes, join_processes
 from steering.recording import Recording, RecordingOptions, record
@@ -63,7 +69,12 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         help="folder with a <code>.jsonl or .parquet per answer language: prompt (or question), "
         "answer; put into the model's chat template, of which nothing is counted",
     )
-    parser.add_argument("--languages", required=True, help="codes, such as en,zh,fr")
+    parser.add_argument(
+        "--languages", help="codes, such as en,zh,fr; with --complete some of the set's"
+    )
+    parser.add_argument(
+        "--complete", type=Path, metavar="SET", help="record all of a set that `import-set` wrote"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument(
         "--select-on",
@@ -96,7 +107,8 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Build the set and write it; with several processes the first one does."""
     phase = _check_options(options)
-    languages = parse_languages(options.languages)
+    imported = _load_imported(options)
+    languages = list(imported.languages) if imported else parse_languages(options.languages)
     parameters = LapeParameters(
         options.prob_quantile, options.select_fraction, options.membership_quantile
     )
@@ -107,26 +119,52 @@ def run(options: argparse.Namespace) -> int:
     partial = PartialResults(
         options.out.with_name(f"{options.out.name}.partial"), _identity(model, corpora, options)
     )
+    if imported:
+        check_can_complete(imported, model.identity)
     recording = _record_with_bar(model, languages, corpora, options, partial, processes)
     if processes.is_first:
-        neurons = build_neuron_set(
-            model.identity,
-            recording.stats,
-            phase=phase,
-            parameters=parameters,
-            origin=_origin(corpora, recording, options),
-        )
+        origin = _origin(corpora, recording, options)
+        if imported:
+            neurons = complete_neuron_set(
+                imported, model.identity, recording.stats, phase=phase, origin=origin
+            )
+        else:
+            neurons = build_neuron_set(
+                model.identity, recording.stats, phase=phase, parameters=parameters, origin=origin
+            )
         save_neuron_set(neurons, options.out)
-        _print_summary(neurons, options.out, phase)
+        _print_summary(neurons, options.out, "imported" if imported else f"selected on {phase}")
     processes.wait()
     if processes.is_first:
         partial.remove()
     return 0
 
 
-def _print_summary(neurons: NeuronSet, out: Path, phase: StatsPhase) -> None:
+def _print_summary(neurons: NeuronSet, out: Path, how: str) -> None:
     counts = ", ".join(f"{lang} {len(neurons.neurons_of(lang))}" for lang in neurons.languages)
-    print(f"Wrote '{out}': {len(neurons.layer)} neurons selected on {phase} ({counts}).")
+    print(f"Wrote '{out}': {len(neurons.layer)} neurons {how} ({counts}).")
+
+
+def _load_imported(options: argparse.Namespace) -> NeuronSet | None:
+    """Return the set to complete, with the chosen languages; None when a set is to be built."""
+    if options.complete is None:
+        if not options.languages:
+            raise SettingsError(
+                "No languages were given. Expected `--languages` with codes such as en,zh,fr, or "
+                "`--complete SET` with an imported set."
+            )
+        return None
+    defaults = LapeParameters()
+    for name in ("select_fraction", "prob_quantile", "membership_quantile"):
+        if getattr(options, name) != getattr(defaults, name):
+            raise SettingsError(
+                f"`--{name.replace('_', '-')}` is '{getattr(options, name)}', but `--complete` "
+                "selects nothing: the neurons of the set stay. Leave it out, or build a new set."
+            )
+    neurons = load_neuron_set(options.complete)
+    return choose_languages(
+        neurons, parse_languages(options.languages) if options.languages else neurons.languages
+    )
 
 
 def _check_options(options: argparse.Namespace) -> StatsPhase:

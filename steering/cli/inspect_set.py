@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steering.neuron_set import NeuronSet
+from steering.neuron_set import NeuronSet, NeuronSetMetadata
 from steering.neuron_set_file import load_neuron_set
 
 if TYPE_CHECKING:
@@ -28,18 +28,23 @@ def describe(neurons: NeuronSet) -> str:
     """Return the metadata and the counts per language and layer, as text."""
     about = neurons.metadata
     lines = [
-        f"model        {about.model_id} ({about.architecture}, {about.layers} layers x "
-        f"{about.neurons_per_layer} neurons, revision {about.model_revision})",
-        f"selection    LAPE on {about.selection_phase}: prob_quantile {about.prob_quantile:g}, "
-        f"select_fraction {about.select_fraction:g}, "
-        f"membership_quantile {about.membership_quantile:g}",
+        f"model        {about.model_id} ({about.architecture or 'type not known'}, "
+        f"{about.layers} layers x {about.neurons_per_layer} neurons, "
+        f"revision {about.model_revision or 'not known'})",
+        f"selection    {_describe_selection(about)}",
         f"selected     {len(neurons.layer)} neurons, "
         f"{int((neurons.is_member.sum(dim=0) == 1).sum())} of them in one language only",
-        f"corpus       {about.corpus_name} (SHA-256 {about.corpus_sha256[:16]})",
+        f"corpus       {about.corpus_name} (SHA-256 {about.corpus_sha256[:16]})"
+        if about.has_statistics
+        else "corpus       none: no mean activations, so only amplify and damp can steer; "
+        "`build-set --complete` records them",
         f"steering     {about.steering_method or 'not measured'}"
         + "".join(f", {level} {value:g}" for level, value in about.strengths.items())
         + (" (median of the languages)" if about.language_strengths else ""),
     ]
+    if (origin := about.imported_from) is not None:
+        publisher = f" of {origin.publisher}" if origin.publisher else ""
+        lines.insert(1, f"imported     {origin.file}{publisher} (SHA-256 {origin.sha256[:16]})")
     lines += [f"measured     {about.evaluation}"] if about.evaluation else []
     lines += [f"licence      {about.licence}"] if about.licence else []
     phases = list(about.token_counts)
@@ -53,3 +58,14 @@ def describe(neurons: NeuronSet) -> str:
     table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
              for row in rows]  # fmt: skip
     return "\n".join([*lines, "", *table])
+
+
+def _describe_selection(about: NeuronSetMetadata) -> str:
+    """Say how neurons were selected, as far as it is known."""
+    values = [
+        f"{name} {value:g}"
+        for name in ("prob_quantile", "select_fraction", "membership_quantile")
+        if (value := getattr(about, name)) is not None
+    ]
+    phase = f" on {about.selection_phase}" if about.selection_phase else ""
+    return f"LAPE{phase}: {', '.join(values) or 'thresholds not known'}"

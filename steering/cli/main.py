@@ -14,12 +14,22 @@ from steering.cli import (
     chat,
     check,
     evaluate,
+    import_set,
     inspect_set,
     make_dialogues,
 )
 from steering.errors import SteeringError, StoppedError
 
-_COMMANDS = (make_dialogues, build_set, calibrate, inspect_set, check, evaluate, chat)
+_COMMANDS = (
+    make_dialogues,
+    build_set,
+    import_set,
+    calibrate,
+    inspect_set,
+    check,
+    evaluate,
+    chat,
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
