@@ -4,7 +4,6 @@ Pure: a set in, numbers and short texts out. What a set does not hold is empty o
 Knows no file, no table and no plot; those are `sections.py`, `text.py` and `page.py`.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from steering.evaluation.proportions import Proportion
 from steering.evaluation.report import CurvePoint
 from steering.languages import Language
 from steering.neuron_set import NeuronSet, NeuronSetMetadata
+from steering.report_card.facts import collect_facts, plain
 
 FEW_NEURONS = 20
 FEW_TOKENS = 1_000_000  # Tang et al. 2024 count 100 million per language
@@ -34,15 +34,6 @@ _ROUNDING = 1e-4  # nats that float32 may be beyond an entropy's bounds
 _NAMED = 8  # in one warning
 
 WarningKind: TypeAlias = Literal["few_neurons", "few_tokens", "much_shared"]
-
-# Metadata that have their own place on a card; all others are facts under their own names.
-_PLACED = {
-    "model_id", "model_revision", "architecture", "layers", "neurons_per_layer", "hidden_size",
-    "tokenizer_sha256", "languages", "method", "selection_phase", "prob_quantile",
-    "select_fraction", "membership_quantile", "token_counts", "corpus_name", "corpus_sha256",
-    "steering_method", "strengths", "language_strengths", "calibration", "evaluation", "created",
-    "licence",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +179,7 @@ def make_report_card(neurons: NeuronSet) -> ReportCard:
     pairs = _count_shared(neurons)
     return ReportCard(
         model_id=plain(about.model_id),
-        facts=_collect_facts(neurons),
+        facts=collect_facts(neurons),
         phases=tuple(phase for phase in STATS_PHASES if phase in about.token_counts),
         all_neurons=about.layers * about.neurons_per_layer,
         selected=len(neurons.layer),
@@ -224,13 +215,6 @@ def _check_plausible(neurons: NeuronSet) -> None:
             f"Neuron set of '{plain(about.model_id)}' has {'; '.join(problems)}. Expected what "
             "`python -m steering build-set` and `calibrate` write; rebuild it."
         )
-
-
-def plain(text: str) -> str:
-    """Return text as one line that does nothing to a terminal or a page's direction."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
-    )
 
 
 def _language_card(neurons: NeuronSet, language: Language) -> LanguageCard:
@@ -355,58 +339,6 @@ def _bin_scores(scores: Tensor | None) -> tuple[ScoreBin, ...]:
             edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True
         )
     )
-
-
-def _collect_facts(neurons: NeuronSet) -> dict[str, str]:
-    about = neurons.metadata
-    facts = {
-        "model": about.model_id,
-        "revision": about.model_revision,
-        "architecture": f"{about.architecture}, {about.layers} layers x "
-        f"{about.neurons_per_layer} neurons, hidden size {about.hidden_size}",
-        "tokenizer": f"SHA-256 {about.tokenizer_sha256}",
-        "corpus": about.corpus_name,
-        "corpus SHA-256": about.corpus_sha256,
-        "selection": _describe_selection(about),
-        "holds": _describe_parts(neurons),
-        "steering": about.steering_method or "not measured",
-        "measured": about.evaluation,
-        "created": about.created,
-        "licence": about.licence or "not stated",
-    }
-    more = {name: value for name, value in about if name not in _PLACED}
-    facts |= {name.replace("_", " "): _to_text(value) for name, value in more.items() if value}
-    return {name: plain(value) for name, value in facts.items() if value}
-
-
-def _describe_selection(about: NeuronSetMetadata) -> str:
-    thresholds: dict[str, float | None] = {
-        "prob_quantile": about.prob_quantile,
-        "select_fraction": about.select_fraction,
-        "membership_quantile": about.membership_quantile,
-    }
-    given = [f"{name} {value:g}" for name, value in thresholds.items() if value is not None]
-    phase = f" on {about.selection_phase}" if about.selection_phase else ""
-    return ", ".join([f"{about.method}{phase}", *given])
-
-
-def _describe_parts(neurons: NeuronSet) -> str:
-    """Name the parts that a set may have or not."""
-    means = {
-        "gate means": neurons.gate_means,
-        "value means": neurons.value_means,
-        "residual means": neurons.residual_means,
-    }
-    parts = [f"{name} ({', '.join(held)})" for name, held in means.items() if held]
-    if neurons.control is not None:
-        parts.append(f"{len(neurons.control.layer):,} control neurons")
-    if neurons.token_log_odds is not None:
-        parts.append(f"log-odds of {neurons.token_log_odds.shape[1]:,} tokens")
-    return ", ".join(parts)
-
-
-def _to_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _warn(

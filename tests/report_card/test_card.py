@@ -13,7 +13,8 @@ from steering.evaluation.proportions import Proportion
 from steering.evaluation.report import CurvePoint
 from steering.languages import LANGUAGES
 from steering.neuron_set import CalibrationPoint, NeuronSet, NeuronSetMetadata
-from steering.report_card.card import ReportCard, make_report_card, plain
+from steering.report_card.card import ReportCard, make_report_card
+from steering.report_card.facts import plain
 from tests.report_card.small_set import TOKENS, make_small_set
 from tests.toy import make_toy_set, without_neurons
 
