@@ -33,8 +33,15 @@ class CalibrationPoint(BaseModel):
 
     strength: float = Field(ge=0)
     successes: NonNegativeInt
-    trials: NonNegativeInt
+    trials: int = Field(ge=0, lt=2**31)
     quality_nats: float | None = None
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> "CalibrationPoint":
+        """Refuse more successes than trials."""
+        if self.successes > self.trials:
+            raise ValueError(f"{self.successes} successes of {self.trials} trials")
+        return self
 
 
 class ImportedFrom(BaseModel):

@@ -29,6 +29,7 @@ USE = [
     "guard",
     "calibration",
     "evaluation",
+    "report_card",
     "export",
 ]
 SURFACES = ["cli", "api", "ui"]
@@ -87,6 +88,7 @@ ALLOWED: dict[str, list[str]] = {
         "guard",
         "calibration",
     ],
+    "report_card": [*WORDS, *DATA, "evaluation"],
     "export": ["steering_plan", "architectures", "loading", "errors"],
     "settings": ["errors", "bundled", "loading"],
     "bundled": ["loading"],

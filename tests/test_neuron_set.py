@@ -84,6 +84,10 @@ def test_means_that_the_set_does_not_hold_are_refused(toy_set: NeuronSet) -> Non
         ({"strengths": {"normal": float("nan")}}, "finite number"),
         ({"strengths": {"huge": 1.0}}, "'gentle', 'normal' or 'strong'"),
         ({"method": "guess"}, "'lape'"),
+        (
+            {"calibration": {"fr": [{"strength": 1, "successes": 3, "trials": 2}]}},
+            "3 successes of 2 trials",
+        ),
         ({"more": 1}, "Extra inputs are not permitted"),
     ],
 )
