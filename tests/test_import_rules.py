@@ -20,7 +20,10 @@ EDGES = [
     "model_identity", "neuron_set_file", "imports", "corpus", "everyday_prompts", "hooks",
     "loading",
 ]  # fmt: skip
-WORK = ["conversation", "recording", "steerer", "detection", "identification", "countable_text"]
+WORK = [
+    "conversation", "chunks", "running_sums", "partial_results", "processes", "recording",
+    "steerer", "detection", "identification", "countable_text",
+]  # fmt: skip
 USE = [
     "building",
     "contrastive",
@@ -56,7 +59,21 @@ ALLOWED: dict[str, list[str]] = {
     "model_identity": [],
     "loading": ["architectures", "errors", "model_identity"],
     "conversation": [*WORDS, *DATA, *EDGES],
-    "recording": [*WORDS, *DATA, "hooks", "corpus", "loading", "conversation"],
+    "chunks": [*WORDS, *DATA, "corpus", "loading", "conversation"],
+    "running_sums": [*DATA],
+    "partial_results": ["errors"],
+    "processes": [],
+    "recording": [
+        *WORDS,
+        *DATA,
+        "hooks",
+        "corpus",
+        "loading",
+        "chunks",
+        "running_sums",
+        "partial_results",
+        "processes",
+    ],
     "steerer": [*WORDS, *DATA, "methods", "hooks", "loading"],
     "countable_text": [],
     "identification": ["function_words", "unicode_scripts", "languages", "errors"],

@@ -302,6 +302,8 @@ def _estimate_tokens(
                 total += limit
                 continue
             texts = list(islice(_answers_or_text(corpus, language), _SAMPLE_ROWS))
+            if not texts:
+                continue
             encoded = model.tokenizer(texts, add_special_tokens=False, verbose=False)
             tokens = sum(map(len, encoded["input_ids"]))
             sample_bytes = max(1, sum(len(text.encode()) for text in texts))

@@ -13,7 +13,7 @@ _PLACED = {
     "tokenizer_sha256", "languages", "method", "selection_phase", "prob_quantile",
     "select_fraction", "membership_quantile", "token_counts", "corpus_name", "corpus_sha256",
     "steering_method", "strengths", "language_strengths", "calibration", "evaluation", "created",
-    "licence",
+    "licence", "imported_from",
 }  # fmt: skip
 
 
@@ -26,7 +26,11 @@ def collect_facts(neurons: NeuronSet) -> dict[str, str]:
         "architecture": f"{about.architecture}, {about.layers} layers x "
         f"{about.neurons_per_layer} neurons, hidden size {about.hidden_size}",
         "tokenizer": f"SHA-256 {about.tokenizer_sha256}",
-        "corpus": about.corpus_name,
+        "imported": _describe_origin(about),
+        "corpus": about.corpus_name
+        if about.has_statistics
+        else "none: no mean activations, so only amplify and damp can steer; "
+        "`build-set --complete` records them",
         "corpus SHA-256": about.corpus_sha256,
         "selection": _describe_selection(about),
         "holds": _describe_parts(neurons),
@@ -48,7 +52,15 @@ def _describe_selection(about: NeuronSetMetadata) -> str:
     }
     given = [f"{name} {value:g}" for name, value in thresholds.items() if value is not None]
     phase = f" on {about.selection_phase}" if about.selection_phase else ""
-    return ", ".join([f"{about.method}{phase}", *given])
+    return ", ".join([f"{about.method}{phase}", *(given or ["thresholds not known"])])
+
+
+def _describe_origin(about: NeuronSetMetadata) -> str:
+    """Say whose file an imported set is from; empty for one that was built here."""
+    if (origin := about.imported_from) is None:
+        return ""
+    publisher = f" of {origin.publisher}" if origin.publisher else ""
+    return f"{origin.file}{publisher} (SHA-256 {origin.sha256})"
 
 
 def _describe_parts(neurons: NeuronSet) -> str:
