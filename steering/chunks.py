@@ -7,7 +7,9 @@ stopped, continued, and shared between processes. Knows no activations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -92,6 +94,27 @@ def iter_chunks(
     """
     make = _text_chunks if corpus.kind == "text" else _dialogue_chunks
     return make(model, corpus, language, options, start, warn or (lambda _: None))
+
+
+def model_state(model: LoadedModel) -> str:
+    """Describe all of a model that its numbers depend on: which one, of which precision."""
+    quantised = model.model.config.to_dict().get("quantization_config")
+    return f"{model.identity} {model.model.dtype} {quantised}"
+
+
+def recording_identity(model: LoadedModel, corpora: Sequence[Corpus], options: ChunkOptions) -> str:
+    """Return a hash of everything that the sums of a recording depend on."""
+    about = [
+        model_state(model),
+        options.batch_rows,
+        options.tokens,
+        [
+            [corpus.name, corpus.kind, corpus.column, str(language), source.label, source.state]
+            for corpus in corpora
+            for language, source in corpus.sources.items()
+        ],
+    ]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 def corpus_phases(corpus: Corpus) -> tuple[StatsPhase, ...]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,14 @@ class Processes:
             for rank, row in enumerate(rows):
                 gathered[rank][name] = row
         return gathered
+
+    def gather_values(self, value: _Value) -> list[_Value]:
+        """Return a plain value of every process, by rank."""
+        if self.group is None:
+            return [value]
+        rows = [value] * self.count
+        torch.distributed.all_gather_object(rows, value, group=self.group)
+        return rows
 
     def wait(self) -> None:
         """Wait until all processes are here."""

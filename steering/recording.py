@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -48,6 +49,7 @@ class RecordingOptions:
         save_every_s: Seconds between two savings.
         save_every_tokens: Counted positions between two savings; None for the clock alone.
         processes: Who records together.
+        run_pass: Runs a forward pass, in the thread that owns the model where that is another.
     """
 
     chunks: ChunkOptions = field(default_factory=ChunkOptions)
@@ -55,6 +57,7 @@ class RecordingOptions:
     save_every_s: float = 600.0
     save_every_tokens: int | None = None
     processes: Processes = field(default_factory=Processes)
+    run_pass: Callable[[Callable[[], None]], object] = lambda run: run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ class _LanguageRecording:
         saved_at, unsaved = time.monotonic(), 0
         for chunk in self._chunks(warn):
             if self._options.processes.takes(chunk.after.chunks - 1):
-                self._run_chunk(chunk)
+                self._options.run_pass(partial(self._run_chunk, chunk))
                 counted = int(sum(mask.sum() for mask in chunk.masks.values()))
                 unsaved += counted
                 progress(self._language, first, counted)

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     print(
         "note: there are no mean activations yet, so only `amplify` and `damp` can steer. "
         f"`python -m steering build-set --complete {options.out} --model {model.model_id}` with "
-        "`--dialogues` or `--text` records them."
+        "`--from-model`, `--dialogues` or `--text` records them."
     )
     return 0
 
