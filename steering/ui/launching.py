@@ -19,6 +19,7 @@ from steering.steerer import check_set_fits_model
 from steering.ui.chat import Chat
 from steering.ui.layout import lay_out
 from steering.ui.listeners import connect
+from steering.ui.making import SetMaker
 from steering.ui.style import CSS, HEAD, make_theme
 
 log = logging.getLogger(__name__)
@@ -35,14 +36,20 @@ def serve(settings: Settings) -> None:
         NeuronSetFormatError: If the neuron set cannot be read.
     """
     _check_address(settings.server_name, settings.server_port)
-    neurons = load_neuron_set(settings.neuron_set)
+    neurons = None if settings.neuron_set is None else load_neuron_set(settings.neuron_set)
     engine = Engine(lambda: _load(settings, neurons))
-    page = build_page(Chat(engine, neurons, settings.max_new_tokens), model=settings.model)
+    maker = None
+    if neurons is None:
+        maker = SetMaker(engine, settings.data, settings.chosen_languages())
+        maker.begin()
+    page = build_page(Chat(engine, neurons, settings.max_new_tokens, maker), model=settings.model)
     try:
         open_page(page, name=settings.server_name, port=settings.server_port)
     except OSError as err:  # taken since it was checked
         raise SettingsError(_cannot_listen(settings.server_name, settings.server_port)) from err
     finally:
+        if maker is not None:
+            maker.stop()
         engine.close(timeout_s=2)
 
 
@@ -50,12 +57,12 @@ def build_page(chat: Chat, *, model: str) -> gr.Blocks:
     """Return the page, not yet opened.
 
     Args:
-        chat: The engine, the neuron set and the limits.
+        chat: The engine, the neuron set or who makes it, and the limits.
         model: Name to show.
     """
     page = gr.Blocks(title="Langsteer", analytics_enabled=False)
     with page:
-        connect(page, lay_out(chat.neurons.languages, model), chat)
+        connect(page, lay_out(chat.languages, model, has_set=chat.neurons is not None), chat)
     return page
 
 
@@ -75,11 +82,12 @@ def open_page(page: gr.Blocks, *, name: str, port: int, is_blocking: bool = True
     )
 
 
-def _load(settings: Settings, neurons: NeuronSet) -> LoadedModel:
+def _load(settings: Settings, neurons: NeuronSet | None) -> LoadedModel:
     """Load the model, in the engine's thread; what goes wrong is said on the console as well."""
     try:
         model = load_model(settings.model, quantize=settings.quantize, device=settings.device)
-        check_set_fits_model(neurons, model)
+        if neurons is not None:
+            check_set_fits_model(neurons, model)
     except SteeringError as err:
         log.error("%s", err)
         raise

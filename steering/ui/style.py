@@ -33,6 +33,13 @@ CSS = """
 #head .prose > * + * { margin-top: .25rem; }
 #head .html-container { padding: 0; }
 #compare .block { border: none !important; }
+#making { border: 1px solid var(--border-color-primary); border-radius: .5rem; padding: .75rem; }
+#making { gap: .5rem; }
+#making h2 { font-size: 1rem; font-weight: 600; margin: 0; }
+#making p { margin: .25rem 0 0; font-size: .925rem; }
+#making .trouble { color: #7c2d12; }
+.dark #making .trouble { color: #ffedd5; }
+#making progress { width: 100%; height: .75rem; accent-color: #2563eb; }
 #head p { margin: 0; color: #475569; font-size: .925rem; }
 #head b { color: var(--body-text-color); font-weight: 600; }
 .dark #head p { color: #cbd5e1; }
