@@ -97,9 +97,9 @@ def _watch_choices(page: gr.Blocks, parts: Parts, turns: Turns) -> None:
 def _offer_set(page: gr.Blocks, parts: Parts, offer: SetListeners) -> None:
     """Offer to make a missing set, show how it goes, and open the choices once it is there."""
     panel = offer.panel
-    shown = [panel.column, panel.words, panel.make, panel.stop, panel.timer]
+    shown = [panel.column, panel.words, panel.make, panel.stop, panel.timer, panel.seen]
     outputs = [*shown, parts.language, parts.level, parts.compare]
-    page.load(offer.look_first, None, outputs, **_QUICK)
-    panel.timer.tick(offer.look, None, outputs, **_QUICK)
-    panel.make.click(offer.start, None, outputs, **_QUICK)
-    panel.stop.click(offer.stop, None, outputs, **_QUICK)
+    page.load(offer.look, panel.seen, outputs, **_QUICK)
+    panel.timer.tick(offer.look, panel.seen, outputs, **_QUICK)
+    panel.make.click(offer.start, panel.seen, outputs, **_QUICK)
+    panel.stop.click(offer.stop, panel.seen, outputs, **_QUICK)

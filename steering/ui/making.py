@@ -67,14 +67,12 @@ class Making:
         words: What is being done, what came of it, or what went wrong.
         fraction: How much is done, 0..1.
         seconds_left: About how long the rest takes; None before that is known.
-        is_from_now: Whether the set was made since the page was started, rather than found.
     """
 
     stage: Stage = "loading"
     words: str = ""
     fraction: float = 0.0
     seconds_left: float | None = None
-    is_from_now: bool = False
 
 
 @dataclass(slots=True)
@@ -120,6 +118,7 @@ class SetMaker:
         self._questions = Questions(tuple(languages) or USUAL_LANGUAGES, _PROMPTS)
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._is_seen = threading.Event()  # before somebody looks, nothing is measured
         self._state = Making()
         self._neurons: NeuronSet | None = None
         self._pace = _Pace(0.0, 0.0, 1)
@@ -141,6 +140,7 @@ class SetMaker:
 
     def state(self) -> Making:
         """Return where it stands."""
+        self._is_seen.set()
         with self._lock:
             state, pace = self._state, self._pace
         if state.stage == "making":
@@ -148,7 +148,10 @@ class SetMaker:
         return replace(state, seconds_left=pace.left_s if state.stage == "offered" else None)
 
     def begin(self) -> None:
-        """Wait for the model in a thread; find its set, or measure how long making one takes."""
+        """Wait for the model in a thread; find its set, or measure how long making one takes.
+
+        It is measured when somebody looks: a program that only answers needs no set.
+        """
         self._run(self._find_or_measure)
 
     def start(self) -> None:
@@ -170,9 +173,9 @@ class SetMaker:
     def _run(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name="langsteer-set", daemon=True).start()
 
-    def _become(self, stage: Stage, words: str = "", *, is_from_now: bool = False) -> None:
+    def _become(self, stage: Stage, words: str = "") -> None:
         with self._lock:
-            self._state = Making(stage, words, is_from_now=is_from_now)
+            self._state = Making(stage, words)
 
     def _find_or_measure(self) -> None:
         try:
@@ -190,6 +193,7 @@ class SetMaker:
             words = str(err)
         try:
             self._become("measuring")
+            self._is_seen.wait()
             self._pace = self._measure()
         except Exception as err:
             words = in_words(err)
@@ -229,7 +233,7 @@ class SetMaker:
         except Exception as err:
             self._become("offered", in_words(err))
         else:
-            self._become("ready", words, is_from_now=True)
+            self._become("ready", words)
 
     def _build(self, model: LoadedModel) -> str:
         """Make the set, keep it and use it; return what to say of it."""

@@ -11,6 +11,8 @@ from steering.ui.making import SetMaker
 from steering.ui.set_panel import STOP, PanelParts, panel_html
 from steering.ui.turns import Updates
 
+_OFFER, _SET = "offer", "set"  # what a page has shown
+
 
 class SetListeners:
     """The listeners of the panel of one page; people on all pages see the same set made."""
@@ -19,57 +21,59 @@ class SetListeners:
         self._parts, self._maker = parts, maker
         self.panel = panel
 
-    def look_first(self) -> Updates:
-        """Show how it stands to somebody who opens the page; with a set there is nothing to say."""
-        if self._maker.state().stage == "ready":
-            return {self.panel.column: gr.Column(visible=False), **self._open_choices()}
-        return self.look()
+    def look(self, seen: str) -> Updates:
+        """Show how it stands; once there is a set, the timer has nothing more to do.
 
-    def look(self) -> Updates:
-        """Show how it stands; once there is a set, the timer has nothing more to do."""
+        Args:
+            seen: What this page has shown before: whoever saw the offer is told of the set, and a
+                choice that was made since is left alone.
+        """
         panel, making = self.panel, self._maker.state()
-        is_running = making.stage in ("making", "stopping")
-        words = panel_html(making, languages=self._maker.languages, questions=self._maker.questions)
+        if seen == _SET:
+            return {panel.timer: gr.Timer(active=False)}
         shown: Updates = {
             panel.column: gr.Column(visible=making.stage != "loading"),
-            panel.words: words,
+            panel.words: panel_html(
+                making, languages=self._maker.languages, questions=self._maker.questions
+            ),
             panel.make: gr.Button(
                 visible=making.stage in ("measuring", "offered"),
                 interactive=making.stage == "offered",
             ),
             panel.stop: gr.Button(
                 "Stopping …" if making.stage == "stopping" else STOP,
-                visible=is_running,
+                visible=making.stage in ("making", "stopping"),
                 interactive=making.stage == "making",
             ),
+            panel.seen: _OFFER if making.stage not in ("loading", "ready") else seen,
         }
-        if making.stage != "ready":
-            return shown
-        if not making.is_from_now:  # it was there all the time
-            return {**shown, **self._open_choices(), panel.column: gr.Column(visible=False)}
-        return {**shown, **self._open_choices(chosen=NO_LANGUAGE)}
+        if making.stage == "ready":
+            shown |= self._open_choices(is_news=seen == _OFFER)
+        return shown
 
-    def start(self) -> Updates:
+    def start(self, seen: str) -> Updates:
         """Begin to make the set, unless somebody else did."""
         self._maker.start()
-        return self.look()
+        return self.look(seen)
 
-    def stop(self) -> Updates:
+    def stop(self, seen: str) -> Updates:
         """Stop making it, for everybody."""
         self._maker.stop()
-        return self.look()
+        return self.look(seen)
 
-    def _open_choices(self, *, chosen: str = "") -> Updates:
-        """Let people choose among the set's languages."""
+    def _open_choices(self, *, is_news: bool) -> Updates:
+        """Let people choose among the set's languages; where it is news, nothing is chosen yet."""
         neurons = self._maker.neurons
         languages = neurons.languages if neurons is not None else ()
         return {
             self._parts.language: gr.Dropdown(
                 language_choices(languages),
-                value=chosen or first_choice(languages),
+                value=NO_LANGUAGE if is_news else first_choice(languages),
                 interactive=True,
             ),
             self._parts.level: gr.Radio(interactive=True),
             self._parts.compare: gr.Checkbox(interactive=True),
+            self.panel.column: gr.Column(visible=is_news),
             self.panel.timer: gr.Timer(active=False),
+            self.panel.seen: _SET,
         }

@@ -24,16 +24,16 @@ class PanelParts:
     make: gr.Button
     stop: gr.Button
     timer: gr.Timer
+    seen: gr.State  # what this page has shown of it: nothing, the offer, or the set
 
 
 def lay_out_panel() -> PanelParts:
     """Make the components, unseen until it is known that there is no set."""
     with gr.Column(elem_id="making", visible=False) as column:
         words = gr.HTML(padding=False)
-        with gr.Row():
-            make = gr.Button(MAKE, variant="primary", size="sm", min_width=180, scale=0)
-            stop = gr.Button(STOP, variant="stop", size="sm", min_width=180, scale=0, visible=False)
-    return PanelParts(column, words, make, stop, timer=gr.Timer(0.5))
+        make = gr.Button(MAKE, variant="primary", size="sm")
+        stop = gr.Button(STOP, variant="stop", size="sm", visible=False)
+    return PanelParts(column, words, make, stop, timer=gr.Timer(0.5), seen=gr.State(""))
 
 
 def panel_html(making: Making, *, languages: Sequence[Language], questions: int) -> str:

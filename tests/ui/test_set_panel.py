@@ -76,7 +76,7 @@ def test_the_offer_says_what_is_asked_and_how_long_it_takes(
     maker.states = [Making("offered", seconds_left=240.0)]
     panel = listeners.panel
 
-    shown = listeners.look()
+    shown = listeners.look("")
 
     assert "no neuron set yet" in shown[panel.words]
     assert (
@@ -95,14 +95,14 @@ def test_before_it_is_measured_nothing_can_be_pressed(
 ) -> None:
     maker.states = [Making("measuring")]
 
-    shown = listeners.look()
+    shown = listeners.look("")
 
     assert "being measured" in shown[listeners.panel.words]
     assert not shown[listeners.panel.make].interactive
 
 
 def test_while_the_model_loads_there_is_no_offer(listeners: SetListeners) -> None:
-    assert not listeners.look()[listeners.panel.column].visible
+    assert not listeners.look("")[listeners.panel.column].visible
 
 
 @pytest.mark.parametrize(("stage", "can_stop"), [("making", True), ("stopping", False)])
@@ -112,7 +112,7 @@ def test_progress_is_shown_with_what_is_left(
     maker.states = [Making(stage, "French: 32", fraction=0.25, seconds_left=61)]  # type: ignore[arg-type]
     panel = listeners.panel
 
-    shown = listeners.look()
+    shown = listeners.look("")
 
     assert 'value="0.250" max="1"' in shown[panel.words]
     assert "French: 32, about 60 seconds left" in shown[panel.words]
@@ -122,8 +122,8 @@ def test_progress_is_shown_with_what_is_left(
 
 
 def test_the_buttons_start_and_stop(listeners: SetListeners, maker: StillMaker) -> None:
-    listeners.start()
-    listeners.stop()
+    listeners.start("")
+    listeners.stop("")
 
     assert maker.asked == ["start", "stop"]
 
@@ -134,14 +134,17 @@ def test_what_went_wrong_is_escaped() -> None:
     assert "no &#x27;&lt;b&gt;&#x27;" in html
 
 
-def test_a_set_that_was_made_opens_the_choices_and_forces_no_language(
+def test_a_page_that_offered_the_set_says_that_it_is_there_and_forces_no_language(
     listeners: SetListeners, maker: StillMaker, parts: Parts, toy_set: NeuronSet
 ) -> None:
-    maker.states, maker.neurons = [Making("ready", "Kept.", is_from_now=True)], toy_set
+    maker.states = [Making("making")]
+    seen = listeners.look("")[listeners.panel.seen]
+    maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
 
-    shown = listeners.look()
+    shown = listeners.look(seen)
 
     assert "ready" in shown[listeners.panel.words]
+    assert shown[listeners.panel.column].visible
     assert shown[parts.language].value == "none"
     assert shown[parts.language].interactive
     assert ("français (French)", "fr") in shown[parts.language].choices
@@ -149,15 +152,25 @@ def test_a_set_that_was_made_opens_the_choices_and_forces_no_language(
     assert shown[listeners.panel.timer].active is False
 
 
-def test_a_set_that_is_there_already_is_not_spoken_of(
+def test_a_page_that_opens_later_speaks_of_no_set(
     listeners: SetListeners, maker: StillMaker, parts: Parts, toy_set: NeuronSet
 ) -> None:
-    maker.neurons = toy_set
-    for making in (Making("ready"), Making("ready", "Kept.", is_from_now=True)):
-        maker.states = [making]
-        shown = listeners.look_first()
-        assert not shown[listeners.panel.column].visible
-        assert shown[parts.language].value == "fr"
+    loading = listeners.look("")[listeners.panel.seen]
+    maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
+
+    shown = listeners.look(loading)
+
+    assert not shown[listeners.panel.column].visible
+    assert shown[parts.language].value == "fr"
+
+
+def test_a_look_too_many_leaves_the_choices_alone(
+    listeners: SetListeners, maker: StillMaker, parts: Parts, toy_set: NeuronSet
+) -> None:
+    maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
+    seen = listeners.look("")[listeners.panel.seen]
+
+    assert parts.language not in listeners.look(seen)
 
 
 def test_people_chat_unsteered_until_there_is_a_set(
