@@ -131,9 +131,9 @@ def _questions(model: str) -> Sequence[str]:
 
 
 def _head_html(model: str, *, has_set: bool) -> str:
-    own = "steered by its own neurons as it writes."
-    about = _TOY if model == BUNDLED_MODEL else own if has_set else f"to be {own}"
-    return f"<h1>{escape(_PROMISE)}</h1><p>Model: <b>{escape(model)}</b>, {escape(about)}</p>"
+    own = ", steered by its own neurons as it writes." if has_set else ""
+    about = f", {_TOY}" if model == BUNDLED_MODEL else own
+    return f"<h1>{escape(_PROMISE)}</h1><p>Model: <b>{escape(model)}</b>{escape(about)}</p>"
 
 
 def _chatbot(label: str, name: str, *, questions: Sequence[str]) -> gr.Chatbot:

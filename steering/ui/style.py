@@ -40,7 +40,7 @@ CSS = """
 #making .trouble { color: #7c2d12; }
 .dark #making .trouble { color: #ffedd5; }
 #making .html-container { padding: 0; }
-#making button { align-self: flex-start; flex-grow: 0; }
+#making button { align-self: flex-start; width: fit-content; }
 #making progress {
   appearance: none; display: block; width: 100%; height: .625rem; margin: .5rem 0;
   border: none; border-radius: 999px; overflow: hidden; background: var(--neutral-200);
