@@ -109,24 +109,77 @@ def record(
     return Recording(ActivationStats(tuple(languages), phases), tuple(digests))
 
 
-class _LanguageRecording:
-    """One language of one corpus: where it stands and what it counted."""
+class ChunkRecorder:
+    """Runs forward passes and keeps the sums of what they show.
 
-    def __init__(
-        self, model: LoadedModel, corpus: Corpus, language: Language, options: RecordingOptions
-    ) -> None:
+    Args:
+        model: From `load_model`; it is not changed.
+        phases: Those that the chunks have masks for.
+    """
+
+    def __init__(self, model: LoadedModel, phases: Sequence[StatsPhase]) -> None:
+        """Start at zero."""
         identity = model.identity
-        self._model, self._corpus, self._language = model, corpus, language
-        self._options = options
-        self._sums = {
+        self._model = model
+        self.sums = {
             phase: RunningSums(
                 layers=identity.layers,
                 neurons=identity.neurons_per_layer,
                 hidden=identity.hidden_size,
                 vocabulary=int(model.model.config.get_text_config().vocab_size),
             )
-            for phase in corpus_phases(corpus)
+            for phase in phases
         }
+
+    def run(self, chunk: Chunk) -> None:
+        """Run one forward pass, without the language-model head, and add what it shows."""
+        network = self._model.model
+        device = network.device
+        counted = {
+            phase: CountedPositions.of(mask.to(device)) for phase, mask in chunk.masks.items()
+        }
+        edits: dict[Site, TensorEdit] = {
+            "gate": lambda layer, x: self._add_gate(layer, x, counted),
+            "value": lambda layer, x: self._add_sum("value", layer, x, counted),
+            "residual": lambda layer, x: self._add_sum("residual", layer, x, counted),
+        }
+        attention = None if chunk.attention is None else chunk.attention.to(device)
+        with torch.inference_mode(), attached(find_sites(network), edits):
+            network.base_model(
+                input_ids=chunk.ids.to(device), attention_mask=attention, use_cache=False
+            )
+        for phase, mask in chunk.masks.items():
+            seen = self.sums[phase].token_id_count
+            seen += torch.bincount(chunk.ids[mask], minlength=len(seen))
+
+    def _add_gate(
+        self, layer: int, activation: Tensor, counted: Mapping[StatsPhase, CountedPositions]
+    ) -> None:
+        for phase, positions in counted.items():
+            here = positions.on(activation.device)
+            self.sums[phase].add_active(layer, here.count_active(activation))
+            self.sums[phase].add("gate", layer, here.sum(activation))
+
+    def _add_sum(
+        self,
+        name: SumName,
+        layer: int,
+        activation: Tensor,
+        counted: Mapping[StatsPhase, CountedPositions],
+    ) -> None:
+        for phase, positions in counted.items():
+            self.sums[phase].add(name, layer, positions.on(activation.device).sum(activation))
+
+
+class _LanguageRecording:
+    """One language of one corpus: where it stands and what it counted."""
+
+    def __init__(
+        self, model: LoadedModel, corpus: Corpus, language: Language, options: RecordingOptions
+    ) -> None:
+        self._model, self._corpus, self._language = model, corpus, language
+        self._options = options
+        self._recorder = ChunkRecorder(model, corpus_phases(corpus))
         self.position = Position()
         self._is_done = False
         processes = options.processes
@@ -137,11 +190,11 @@ class _LanguageRecording:
         self._load(progress)
         if self._is_done:
             return
-        first = next(iter(self._sums))
+        first = next(iter(self._recorder.sums))
         saved_at, unsaved = time.monotonic(), 0
         for chunk in self._chunks(warn):
             if self._options.processes.takes(chunk.after.chunks - 1):
-                self._run_chunk(chunk)
+                self._recorder.run(chunk)
                 counted = int(sum(mask.sum() for mask in chunk.masks.values()))
                 unsaved += counted
                 progress(self._language, first, counted)
@@ -166,14 +219,14 @@ class _LanguageRecording:
         """Return the sums of all processes together."""
         processes = self._options.processes
         if processes.count == 1:
-            return self._sums
-        for phase, sums in self._sums.items():
+            return self._recorder.sums
+        for phase, sums in self._recorder.sums.items():
             rows = processes.gather(sums.to_tensors())
             total = RunningSums.zeros_like(rows[0])
             for row in rows:
                 total.add_tensors(row)
-            self._sums[phase] = total
-        return self._sums
+            self._recorder.sums[phase] = total
+        return self._recorder.sums
 
     def _chunks(self, warn: Warn) -> Iterator[Chunk]:
         return iter_chunks(
@@ -185,52 +238,13 @@ class _LanguageRecording:
             warn=warn,
         )
 
-    def _run_chunk(self, chunk: Chunk) -> None:
-        """Run one forward pass, without the language-model head, and add what it shows."""
-        network = self._model.model
-        device = network.device
-        counted = {
-            phase: CountedPositions.of(mask.to(device)) for phase, mask in chunk.masks.items()
-        }
-        edits: dict[Site, TensorEdit] = {
-            "gate": lambda layer, x: self._add_gate(layer, x, counted),
-            "value": lambda layer, x: self._add_sum("value", layer, x, counted),
-            "residual": lambda layer, x: self._add_sum("residual", layer, x, counted),
-        }
-        attention = None if chunk.attention is None else chunk.attention.to(device)
-        with torch.inference_mode(), attached(find_sites(network), edits):
-            network.base_model(
-                input_ids=chunk.ids.to(device), attention_mask=attention, use_cache=False
-            )
-        for phase, mask in chunk.masks.items():
-            seen = self._sums[phase].token_id_count
-            seen += torch.bincount(chunk.ids[mask], minlength=len(seen))
-
-    def _add_gate(
-        self, layer: int, activation: Tensor, counted: Mapping[StatsPhase, CountedPositions]
-    ) -> None:
-        for phase, positions in counted.items():
-            here = positions.on(activation.device)
-            self._sums[phase].add_active(layer, here.count_active(activation))
-            self._sums[phase].add("gate", layer, here.sum(activation))
-
-    def _add_sum(
-        self,
-        name: SumName,
-        layer: int,
-        activation: Tensor,
-        counted: Mapping[StatsPhase, CountedPositions],
-    ) -> None:
-        for phase, positions in counted.items():
-            self._sums[phase].add(name, layer, positions.on(activation.device).sum(activation))
-
     def _load(self, progress: Progress) -> None:
         saved = self._options.partial and self._options.partial.load(self._name)
         if not saved:
             return
         state, tensors = saved
         self.position, self._is_done = _read_state(state, tensors.pop("leftover"))
-        for phase, sums in self._sums.items():
+        for phase, sums in self._recorder.sums.items():
             sums.add_tensors(
                 {
                     key.removeprefix(f"{phase}."): tensor
@@ -244,7 +258,7 @@ class _LanguageRecording:
         if self._options.partial is None:
             return
         tensors = {"leftover": torch.tensor(self.position.leftover, dtype=torch.int64)}
-        for phase, sums in self._sums.items():
+        for phase, sums in self._recorder.sums.items():
             tensors |= {f"{phase}.{key}": tensor for key, tensor in sums.to_tensors().items()}
         self._options.partial.save(
             self._name, _write_state(self.position, is_done=self._is_done), tensors
