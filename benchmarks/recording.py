@@ -8,7 +8,6 @@ line. The figures are ratios of times of one round, so that a slow moment takes 
 
 import argparse
 import json
-import operator
 import statistics
 import time
 from collections.abc import Callable

@@ -137,7 +137,22 @@ class CountedPositions:
     def count_active(self, activation: Tensor) -> Tensor:
         """Return how many counted positions are above 0, int64 `(units,)`."""
         listed = (activation.flatten(0, 1)[self.listed] > 0).sum(dim=0)
-        return (activation > 0).sum(dim=(0, 1)) - listed if self.is_complement else listed
+        return _active_of_all(activation) - listed if self.is_complement else listed
+
+
+def _active_of_all(activation: Tensor) -> Tensor:
+    """Count over all positions, in bytes first: adding up booleans as integers is ten times slower.
+
+    A block has fewer positions than a byte can count.
+    """
+    is_active = (activation > 0).view(torch.uint8)
+    _, tokens, units = is_active.shape
+    whole = tokens - tokens % _BLOCK_TOKENS
+    total = is_active[:, whole:].sum(dim=(0, 1))
+    if whole:
+        blocks = is_active[:, :whole].reshape(len(is_active), -1, _BLOCK_TOKENS, units)
+        total += blocks.sum(dim=2, dtype=torch.uint8).sum(dim=(0, 1))
+    return total
 
 
 def _sum_of_all(activation: Tensor) -> Tensor:
