@@ -8,6 +8,7 @@ size, V vocabulary, U selected neurons, B rows, T tokens.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import EllipsisType
 from typing import Literal, TypeAlias
 
 import torch
@@ -20,6 +21,9 @@ from steering.languages import Language
 # predicts the answer's first token. `body`: the later positions of the answer.
 StatsPhase: TypeAlias = Literal["text", "onset", "body"]
 STATS_PHASES: tuple[StatsPhase, ...] = ("text", "onset", "body")
+
+# Which neurons: all of them, those of one layer, or the pairs of a layer and an index tensor.
+NeuronPlaces: TypeAlias = EllipsisType | int | tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,19 +75,37 @@ class ActivationStats:
     languages: tuple[Language, ...]
     phases: Mapping[StatsPhase, Mapping[Language, PhaseStats]]
 
-    def activation_prob(self, phase: StatsPhase) -> Tensor:
+    def shape(self, phase: StatsPhase) -> tuple[int, int]:
+        """Return how many layers there are, and how many neurons in each.
+
+        Raises:
+            StatsError: If the phase was not recorded, or a language has no tokens.
+        """
+        layers, neurons = self._rows(phase)[0].active_count.shape
+        return layers, neurons
+
+    def activation_prob(self, phase: StatsPhase, at: NeuronPlaces = ...) -> Tensor:
         """Return the share of tokens with activation > 0, float64 `(layers, neurons, languages)`.
+
+        Args:
+            phase: Whose counts to use.
+            at: Of all neurons; or of one layer, `(neurons, languages)`, or of chosen places,
+                `(chosen, languages)`. All of a large model take gigabytes.
 
         Raises:
             StatsError: If the phase was not recorded, or a language has no tokens.
         """
         rows = self._rows(phase)
-        return torch.stack([row.active_count.double() / row.token_count for row in rows], dim=-1)
+        return torch.stack(
+            [row.active_count[at].double() / row.token_count for row in rows], dim=-1
+        )
 
-    def mean(self, phase: StatsPhase, site: Literal["gate", "value"]) -> Tensor:
-        """Return mean activations at a site, float64 `(layers, neurons, languages)`."""
+    def mean(
+        self, phase: StatsPhase, site: Literal["gate", "value"], at: NeuronPlaces = ...
+    ) -> Tensor:
+        """Return mean activations at a site, float64, shaped as `activation_prob` says."""
         sums = [
-            (row.gate_sum if site == "gate" else row.value_sum) / row.token_count
+            (row.gate_sum if site == "gate" else row.value_sum)[at] / row.token_count
             for row in self._rows(phase)
         ]
         return torch.stack(sums, dim=-1)

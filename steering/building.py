@@ -1,19 +1,22 @@
 """Builds a neuron set from recorded statistics: LAPE's selection, the means, and where all is from.
 
-Knows no files; `cli/build_set.py` reads the corpora and writes the set.
+Or completes an imported one: its selection stays, all the rest comes from the statistics. Knows no
+files; `cli/build_set.py` reads the corpora and writes the set.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from steering.activation_stats import ActivationStats, StatsPhase
-from steering.errors import StatsError
-from steering.lape import LapeParameters, LapeSelection, lape
+from steering.errors import NeuronSetMismatchError, StatsError
+from steering.languages import Language
+from steering.lape import LapeParameters, LapeSelection, lape, lape_score
 from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons
 from steering.token_bias import token_log_odds
 
@@ -67,8 +70,115 @@ def build_neuron_set(
             f"prob_quantile {parameters.prob_quantile}. Expected some; raise `--select-fraction` "
             "or lower `--prob-quantile`, or give more text."
         )
+    metadata = NeuronSetMetadata.model_validate(
+        {
+            **_describe(identity, stats, origin),
+            "selection_phase": phase,
+            "prob_quantile": parameters.prob_quantile,
+            "select_fraction": parameters.select_fraction,
+            "membership_quantile": parameters.membership_quantile,
+        }
+    )
+    return _assemble(metadata, stats, selection)
+
+
+def choose_languages(imported: NeuronSet, languages: Sequence[Language]) -> NeuronSet:
+    """Return an imported set with some of its languages, in the given order.
+
+    A neuron that belongs to none of them drops out; all others stay as they are.
+
+    Raises:
+        UnknownLanguageError: If the set does not hold a language.
+        StatsError: If it was not imported, or fewer than two languages are left, or no neuron.
+    """
+    if imported.metadata.imported_from is None:
+        raise StatsError(
+            f"The set of '{imported.metadata.model_id}' was not imported: its neurons were "
+            "selected with its own statistics. Expected one made by `import-set`; build a new set "
+            "with `build-set` and `--languages`."
+        )
+    is_member = imported.is_member[[imported.position(language) for language in languages]]
+    is_kept = is_member.any(dim=0)
+    if len(languages) < 2 or not is_kept.any():
+        raise StatsError(
+            f"Of the imported set '{len(languages)}' languages with '{int(is_kept.sum())}' neurons "
+            "are left. Expected at least two languages and one neuron; name more `--languages`."
+        )
+    codes = tuple(str(language) for language in languages)
+    return replace(
+        imported,
+        metadata=imported.metadata.model_copy(update={"languages": codes}),
+        layer=imported.layer[is_kept],
+        index=imported.index[is_kept],
+        is_member=is_member[:, is_kept],
+    )
+
+
+def check_can_complete(imported: NeuronSet, identity: ModelIdentity) -> None:
+    """Refuse to record an imported set on a model that it was not made for.
+
+    Raises:
+        NeuronSetMismatchError: Naming both models.
+    """
+    about = imported.metadata
+    shape = (identity.layers, identity.neurons_per_layer)
+    if shape != (about.layers, about.neurons_per_layer) or (
+        about.architecture not in ("", identity.architecture)
+    ):
+        raise NeuronSetMismatchError(
+            f"The set was imported for '{about.model_id}' ({about.architecture or 'any type'}, "
+            f"{about.layers} layers x {about.neurons_per_layer}), but the loaded model is "
+            f"'{identity.model_id}' ({identity.architecture}, {shape[0]} x {shape[1]}). Load "
+            f"'{about.model_id}' or one tuned from it, or import neurons of this model."
+        )
+
+
+def complete_neuron_set(
+    imported: NeuronSet,
+    identity: ModelIdentity,
+    stats: ActivationStats,
+    *,
+    phase: StatsPhase,
+    origin: SetOrigin,
+) -> NeuronSet:
+    """Add to an imported set all that a recording of its model gives; its neurons stay.
+
+    Args:
+        imported: From `choose_languages`, with the languages of the statistics.
+        identity: The model that was recorded.
+        stats: What was recorded.
+        phase: Whose counts the activation probabilities and LAPE scores are of.
+        origin: Goes into the metadata; its licence note behind the one that is there.
+    """
+    about = imported.metadata
+    probs_UK = stats.activation_prob(phase)[imported.layer, imported.index]
+    selection = LapeSelection(
+        layer=imported.layer,
+        index=imported.index,
+        lape_score=lape_score(probs_UK.unsqueeze(0))[0],
+        is_member=imported.is_member,
+        activation_prob=probs_UK.T,
+    )
+    kept = ("imported_from", "selection_phase", "prob_quantile", "select_fraction",
+            "membership_quantile")  # fmt: skip
+    licences = dict.fromkeys(text for text in (about.licence, origin.licence) if text)
+    metadata = NeuronSetMetadata.model_validate(
+        {
+            **_describe(identity, stats, origin),
+            **{name: getattr(about, name) for name in kept},
+            "activation_prob_phase": phase,
+            "licence": " ".join(licences),
+        }
+    )
+    return _assemble(metadata, stats, selection)
+
+
+def _assemble(
+    metadata: NeuronSetMetadata, stats: ActivationStats, selection: LapeSelection
+) -> NeuronSet:
+    """Gather what the statistics say of the selected neurons, of random ones and of the stream."""
     return NeuronSet(
-        metadata=_metadata(identity, stats, phase, parameters, origin),
+        metadata=metadata,
         layer=selection.layer,
         index=selection.index,
         lape_score=selection.lape_score.float(),
@@ -86,7 +196,7 @@ def _means_at(
     stats: ActivationStats, site: Literal["gate", "value"], layer: Tensor, index: Tensor
 ) -> dict[StatsPhase, Tensor]:
     """Return the means of some neurons per phase, float32 `(languages, neurons)`."""
-    return {phase: stats.mean(phase, site)[layer, index].T.float() for phase in stats.phases}
+    return {phase: stats.mean(phase, site, at=(layer, index)).T.float() for phase in stats.phases}
 
 
 def _draw_control(stats: ActivationStats, selection: LapeSelection) -> RandomNeurons:
@@ -94,7 +204,7 @@ def _draw_control(stats: ActivationStats, selection: LapeSelection) -> RandomNeu
 
     A layer of which more than half is selected gives all the others that it has.
     """
-    layers, neurons, _ = stats.activation_prob(next(iter(stats.phases))).shape
+    layers, neurons = stats.shape(next(iter(stats.phases)))
     random = torch.Generator().manual_seed(_CONTROL_SEED)
     drawn: list[Tensor] = []
     for block in range(layers):
@@ -123,32 +233,25 @@ def _token_counts(stats: ActivationStats) -> Tensor:
     )
 
 
-def _metadata(
-    identity: ModelIdentity,
-    stats: ActivationStats,
-    phase: StatsPhase,
-    parameters: LapeParameters,
-    origin: SetOrigin,
-) -> NeuronSetMetadata:
-    return NeuronSetMetadata(
-        model_id=identity.model_id,
-        model_revision=identity.revision,
-        architecture=identity.architecture,
-        layers=identity.layers,
-        neurons_per_layer=identity.neurons_per_layer,
-        hidden_size=identity.hidden_size,
-        tokenizer_sha256=identity.tokenizer_sha256,
-        languages=tuple(str(language) for language in stats.languages),
-        selection_phase=phase,
-        prob_quantile=parameters.prob_quantile,
-        select_fraction=parameters.select_fraction,
-        membership_quantile=parameters.membership_quantile,
-        token_counts={
+def _describe(
+    identity: ModelIdentity, stats: ActivationStats, origin: SetOrigin
+) -> dict[str, object]:
+    """Return the metadata that do not depend on how neurons were selected."""
+    return {
+        "model_id": identity.model_id,
+        "model_revision": identity.revision,
+        "architecture": identity.architecture,
+        "layers": identity.layers,
+        "neurons_per_layer": identity.neurons_per_layer,
+        "hidden_size": identity.hidden_size,
+        "tokenizer_sha256": identity.tokenizer_sha256,
+        "languages": tuple(str(language) for language in stats.languages),
+        "token_counts": {
             name: {str(language): count for language, count in stats.token_counts(name).items()}
             for name in stats.phases
         },
-        corpus_name=origin.corpus_name,
-        corpus_sha256=origin.corpus_sha256,
-        evaluation=origin.evaluation,
-        licence=origin.licence,
-    )
+        "corpus_name": origin.corpus_name,
+        "corpus_sha256": origin.corpus_sha256,
+        "evaluation": origin.evaluation,
+        "licence": origin.licence,
+    }

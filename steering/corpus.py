@@ -1,21 +1,37 @@
-"""Reads the text and the dialogues that activations are recorded on, and says what was read.
+"""Reads the text and the dialogues that activations are recorded on, through `datasets`.
 
-A text folder holds `<code>.txt` (UTF-8, one text a line); a dialogue folder holds `<code>.jsonl`,
-one object a line: `prompt` (instruction included) and `answer`, the answer in language <code>.
-Knows nothing of tokens or models. Streams: memory does not grow with the length of a file.
+A corpus is a folder with one file per language (`<code>.txt`, `.jsonl` or `.parquet`), or a hub
+dataset (or a folder laid out like one) with one configuration per language. It is streamed: memory
+does not grow with its length. Lines that cannot be used are left out, each with a warning.
+Knows nothing of tokens or models.
 """
 
+from __future__ import annotations
+
+import glob
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 from steering.errors import CorpusError
 from steering.languages import Language
 
-_READ_BYTES = 1 << 20
-_ENCODING = "utf-8-sig"  # UTF-8; some editors put a byte order mark first, which is not text
+CorpusKind: TypeAlias = Literal["text", "dialogues"]
+Warn: TypeAlias = Callable[[str], None]
+
+_SUFFIXES: Mapping[CorpusKind, tuple[str, ...]] = {
+    "text": (".txt", ".jsonl", ".parquet"),
+    "dialogues": (".jsonl", ".parquet"),
+}
+_PROMPTS, _ANSWERS = ("prompt", "question"), ("answer", "response")
+_REPLACEMENT = "\ufffd"  # what stands where bytes are not UTF-8
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_SHOWN = 80  # characters of a bad line
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,123 +43,275 @@ class Dialogue:
 
 
 @dataclass(frozen=True, slots=True)
-class Corpus:
-    """Files to record on, one per language; checked, not yet read.
+class Source:
+    """Where one language's rows come from.
 
     Args:
-        name: Name of the folder.
-        sha256: Over the languages and the bytes of all files, in order.
-        files: Per language, its file.
+        label: What messages call it.
+        arguments: Of `datasets.load_dataset`.
+        is_json_lines: Whether every row is a line of JSON rather than a record.
+        bytes: Size of a local file; 0 where it is not known.
+        state: What changes when a local file does; empty for a hub dataset.
+    """
+
+    label: str
+    arguments: Mapping[str, object]
+    is_json_lines: bool = False
+    bytes: int = 0
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Rows to record on, one source per language; found, not yet read.
+
+    Args:
+        name: Name of the folder or dataset, and its configuration.
+        kind: Whether a row is a text or a dialogue.
+        sources: Per language.
+        column: Of a record that holds its text.
     """
 
     name: str
-    sha256: str
-    files: Mapping[Language, Path]
+    kind: CorpusKind
+    sources: Mapping[Language, Source]
+    column: str = "text"
 
 
-def open_corpus(folder: Path, languages: Sequence[Language], *, suffix: str) -> Corpus:
-    """Find and check the files `<folder>/<code><suffix>`.
+def open_corpus(
+    source: str | Path,
+    languages: Sequence[Language],
+    *,
+    kind: CorpusKind,
+    configuration: str = "",
+    column: str = "text",
+) -> Corpus:
+    """Find a corpus; with a configuration a dataset, else a folder with a file per language.
 
     Args:
-        folder: Where the files lie.
+        source: A folder, or the name of a hub dataset.
         languages: At least two.
-        suffix: `.txt` for text, `.jsonl` for dialogues.
+        kind: Whether rows are texts or dialogues (`prompt` or `question`, `answer` or `response`).
+        configuration: Name of the dataset's configuration, `{code}` standing for the language.
+        column: Of a record that holds its text.
 
     Raises:
         CorpusError: Naming everything that is missing, empty, or not UTF-8.
     """
+    _check_languages(languages)
+    if configuration:
+        return _open_dataset(str(source), languages, kind, configuration, column)
+    folder = Path(source)
+    if not folder.is_dir():
+        raise CorpusError(
+            f"No folder '{folder}'. Expected a folder with one file per language, such as "
+            f"'{languages[0]}{_SUFFIXES[kind][0]}', or a hub dataset with its configuration, such "
+            "as `--text-config '20231101.{code}'`."
+        )
+    files = {language: _find_file(folder, language, kind) for language in languages}
+    if problems := [p for file in files.values() if (p := _file_problem(file))]:
+        raise CorpusError(
+            f"Cannot read the corpus in '{folder}': {'; '.join(problems)}. Expected one non-empty "
+            f"UTF-8 file per language ({', '.join(_SUFFIXES[kind])}); add or repair them, or name "
+            "fewer `--languages`."
+        )
+    sources = {language: _file_source(path) for language, path in files.items()}
+    return Corpus(folder.resolve().name, kind, sources, column)
+
+
+def iter_text(corpus: Corpus, language: Language) -> Iterator[str]:
+    """Yield the texts of a language that are not blank, without surrounding space."""
+    return (str(row) for _, row in iter_rows(corpus, language))
+
+
+def iter_dialogues(corpus: Corpus, language: Language) -> Iterator[Dialogue]:
+    """Yield the dialogues whose answers are in a language."""
+    return (row for _, row in iter_rows(corpus, language) if isinstance(row, Dialogue))
+
+
+def iter_rows(
+    corpus: Corpus, language: Language, *, start: int = 0, warn: Warn | None = None
+) -> Iterator[tuple[int, str | Dialogue]]:
+    """Yield a language's usable rows, each with the number of rows that are read after it.
+
+    Args:
+        corpus: From `open_corpus`.
+        language: One of the corpus.
+        start: How many rows to pass over: what this function last said, to go on from there.
+        warn: Told of every row that is left out, by source and number.
+
+    Raises:
+        CorpusError: When the source cannot be read, or not any further.
+    """
+    source = corpus.sources[language]
+    read: Callable[[object], str | Dialogue | None] = (
+        partial(_read_text, column=corpus.column) if corpus.kind == "text" else _read_dialogue
+    )
+    for number, raw in enumerate(_stream(source, start), start=start + 1):
+        try:
+            row = read(_parse_line(raw, source))
+        except ValueError as err:
+            if warn is not None:
+                warn(f"'{source.label}:{number}' was left out: {err}")
+            continue
+        if row:
+            yield number, row
+
+
+def chain_hash(before: bytes, row: str | Dialogue) -> bytes:
+    """Return the SHA-256 over a hash and a row: the identity of everything read so far.
+
+    A chain, so that a reading that was stopped can go on from 32 bytes.
+    """
+    text = row if isinstance(row, str) else f"{row.prompt}\x1f{row.answer}"
+    return hashlib.sha256(before + hashlib.sha256(text.encode()).digest()).digest()
+
+
+def _check_languages(languages: Sequence[Language]) -> None:
+    given = ",".join(map(str, languages))
     if len(set(languages)) < 2:
-        given = ",".join(map(str, languages))
         raise CorpusError(
             f"Languages are '{given}'. Expected at least two different ones, because neurons are "
             "found by comparing languages; add another to `--languages`."
         )
     if len(set(languages)) < len(languages):
-        raise CorpusError(f"Languages are '{','.join(map(str, languages))}'. Expected each once.")
-    if not folder.is_dir():
+        raise CorpusError(f"Languages are '{given}'. Expected each once.")
+
+
+def _open_dataset(
+    name: str, languages: Sequence[Language], kind: CorpusKind, configuration: str, column: str
+) -> Corpus:
+    """Return the corpus of a dataset with configurations; whether they exist is seen on reading."""
+    if "{code}" not in configuration:
         raise CorpusError(
-            f"No folder '{folder}'. Expected a folder with one file per language, such as "
-            f"'{languages[0]}{suffix}'."
+            f"The configuration is '{configuration}'. Expected '{{code}}' in it, where the "
+            "language's code stands, such as '20231101.{code}'."
         )
-    files = {language: folder / f"{language}{suffix}" for language in languages}
-    if problems := [p for file in files.values() if (p := _file_problem(file))]:
-        raise CorpusError(
-            f"Cannot read the corpus in '{folder}': {'; '.join(problems)}. Expected one non-empty "
-            f"UTF-8 file per language; add or repair them, or name fewer `--languages`."
-        )
-    return Corpus(folder.resolve().name, _hash_files(files), files)
+    sources = {}
+    for language in languages:
+        chosen = configuration.replace("{code}", language.code)
+        sources[language] = Source(f"{name}/{chosen}", {"path": name, "name": chosen})
+    return Corpus(f"{Path(name).name} ({configuration})", kind, sources, column)
 
 
-def iter_text(corpus: Corpus, language: Language) -> Iterator[str]:
-    """Yield the non-empty lines of a language's text file, without surrounding space."""
-    with corpus.files[language].open(encoding=_ENCODING) as lines:
-        for line in lines:
-            if text := line.strip():
-                yield text
-
-
-def iter_dialogues(corpus: Corpus, language: Language) -> Iterator[Dialogue]:
-    """Yield the dialogues whose answers are in a language.
-
-    Raises:
-        CorpusError: Naming the file and line that is not a dialogue.
-    """
-    path = corpus.files[language]
-    with path.open(encoding=_ENCODING) as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _parse_dialogue(line, f"{path}:{number}")
-
-
-def _parse_dialogue(line: str, where: str) -> Dialogue:
-    try:
-        row = json.loads(line)
-        prompt, answer = row["prompt"], row["answer"]
-    except (ValueError, KeyError, TypeError, RecursionError) as err:
-        raise CorpusError(
-            f"'{where}' is not a dialogue ({err!r}). Expected a JSON object with `prompt` and "
-            "`answer`; repair or remove the line."
-        ) from err
-    if not (_is_text(prompt) and _is_text(answer)):
-        raise CorpusError(
-            f"'{where}' has an empty or non-text `prompt` or `answer`. Expected two texts; "
-            "repair or remove the line."
-        )
-    return Dialogue(prompt, answer)
-
-
-def _is_text(value: object) -> bool:
-    """Say whether a value is text that is not blank and that UTF-8 can hold."""
-    if not isinstance(value, str) or not value.strip():
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, as in "\ud83d"
-        return False
-    return True
+def _find_file(folder: Path, language: Language, kind: CorpusKind) -> Path:
+    """Return the first file of a language by the order of suffixes; the first name when none is."""
+    paths = [folder / f"{language}{suffix}" for suffix in _SUFFIXES[kind]]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _file_problem(path: Path) -> str | None:
     if not path.is_file():
         return f"'{path.name}' is missing"
-    number, has_text = 0, False
     try:
         with path.open("rb") as file:
-            for line in file:
-                number += 1
-                has_text = bool(line.decode(_ENCODING).strip()) or has_text
-    except UnicodeDecodeError as err:
-        return f"'{path.name}' is not UTF-8 in line {number} ({err.reason})"
+            beginning = file.read(1 << 16)
     except OSError as err:
         return f"'{path.name}' cannot be opened ({err.strerror})"
-    return None if has_text else f"'{path.name}' is empty"
+    if path.suffix != ".parquet" and beginning.startswith(_UTF_16):
+        return f"'{path.name}' is not UTF-8 but UTF-16"
+    is_blank = not beginning.removeprefix(b"\xef\xbb\xbf").strip()
+    return f"'{path.name}' is empty" if is_blank else None
 
 
-def _hash_files(files: Mapping[Language, Path]) -> str:
-    digest = hashlib.sha256()
-    for language, path in files.items():
-        digest.update(f"{language}\n".encode())
-        with path.open("rb") as file:
-            while block := file.read(_READ_BYTES):
-                digest.update(block)
-    return digest.hexdigest()
+def _file_source(path: Path) -> Source:
+    about = path.stat()
+    # The library reads patterns, so that a bracket in a folder's name would be one.
+    arguments: dict[str, object] = {"data_files": {"train": glob.escape(str(path.resolve()))}}
+    if path.suffix == ".parquet":
+        arguments["path"] = "parquet"
+    else:
+        arguments |= {"path": "text", "encoding": "utf-8-sig", "encoding_errors": "replace"}
+    return Source(
+        label=path.name,
+        arguments=arguments,
+        is_json_lines=path.suffix == ".jsonl",
+        bytes=about.st_size,
+        state=f"{about.st_size} {about.st_mtime_ns}",
+    )
+
+
+def _stream(source: Source, start: int) -> Iterator[Any]:
+    """Yield the rows of a source from one on, as the library gives them.
+
+    Raises:
+        CorpusError: On whatever goes wrong in the library, a network or a damaged file.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    number = start
+    try:
+        rows: Iterable[Any] = datasets.load_dataset(
+            **source.arguments,
+            split="train",
+            streaming=True,
+        )
+        for row in islice(rows, start, None):
+            yield row
+            number += 1
+    except CorpusError:
+        raise
+    except Exception as err:  # the library raises its own, pyarrow's, httpx's and builtin errors
+        reason = " ".join(str(err).split())[:300]
+        raise CorpusError(
+            f"Cannot read '{source.label}' after {number} rows ({type(err).__name__}: {reason}). "
+            "Expected a dataset that can be reached and read; repair it or the connection, then "
+            "run the same command again."
+        ) from err
+
+
+def _parse_line(raw: object, source: Source) -> object:
+    """Return a row as it is, or parsed where a line is JSON; "" for a blank line."""
+    if source.arguments["path"] != "text" or not isinstance(raw, dict):
+        return raw
+    line = str(raw["text"])
+    if _REPLACEMENT in line:
+        raise ValueError(f"it is not UTF-8 ({line[:_SHOWN]!r})")
+    if not line.strip():
+        return ""
+    if not source.is_json_lines:
+        return line
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError(f"it is not JSON ({line[:_SHOWN]!r})") from None
+
+
+def _read_text(row: object, column: str) -> str:
+    """Return the text of a row; "" for a blank one."""
+    if isinstance(row, Mapping):
+        if column not in row:
+            raise ValueError(f"it has no `{column}`, only: {', '.join(map(str, row))}"[:300])
+        row = row[column]
+    if row is None:  # a table's empty cell
+        return ""
+    if not isinstance(row, str):
+        raise ValueError(f"its `{column}` is no text but {type(row).__name__}")
+    _check_encodable(row)
+    return row.strip()
+
+
+def _read_dialogue(row: object) -> Dialogue | None:
+    """Return the dialogue of a row; None for a blank line."""
+    if row == "":
+        return None
+    if not isinstance(row, Mapping):
+        raise ValueError("it is no object with `prompt` and `answer`")
+    prompt, answer = (_first_text(row, names) for names in (_PROMPTS, _ANSWERS))
+    return Dialogue(prompt, answer)
+
+
+def _first_text(row: Mapping[str, object], names: Sequence[str]) -> str:
+    value = next((row[name] for name in names if name in row), None)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"its `{names[0]}` is empty or no text")
+    _check_encodable(value)
+    return value
+
+
+def _check_encodable(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, as JSON's "\ud83d" gives it
+        raise ValueError("it holds half of a surrogate pair") from None

@@ -59,3 +59,7 @@ class GenerationError(SteeringError, RuntimeError):
 
 class SettingsError(SteeringError, ValueError):
     """A setting (argument or environment variable) that makes no sense."""
+
+
+class StoppedError(SteeringError, RuntimeError):
+    """A long run that a person stopped; says how to go on."""

@@ -3,9 +3,11 @@
 Language activation probability entropy, Tang et al. 2024 (arXiv 2402.16438), section 2. In words:
 p is the share of a language's tokens on which a neuron is active; p divided by its sum over the
 languages is a distribution; its entropy, in nats, is low where few languages activate the neuron.
+Works layer by layer, as the probabilities of a large model are gigabytes.
 Knows statistics and sets, neither models nor text. Dimension key: see `activation_stats.py`.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +19,7 @@ from steering.errors import StatsError
 # Entropies that agree this far are ties. Adding in another order moves the last bits (1e-16), and
 # which neuron is chosen must not depend on the order of languages, nor on the machine.
 _TIE_DECIMALS = 12
+_DIGIT_BITS = 16  # a float64 is read as four digits; a histogram of one digit takes half a megabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +67,48 @@ class LapeSelection:
     activation_prob: Tensor
 
 
-def lape_score(probs_LNK: Tensor) -> Tensor:
-    """Return the entropy in nats of each neuron's normalised probabilities, `(layers, neurons)`.
+def lape_score(probs: Tensor) -> Tensor:
+    """Return the entropy in nats of each neuron's normalised probabilities, `(...)`.
 
     A neuron that no language activates gets 0 (0 log 0 = 0); the probability threshold drops it.
 
+    Args:
+        probs: float64 `(..., languages)`.
+
     Source: Tang et al. 2024, equation 4.
     """
-    total_LN1 = probs_LNK.sum(dim=-1, keepdim=True)
-    share_LNK = torch.where(total_LN1 > 0, probs_LNK / total_LN1, 0.0)
-    entropy_LN: Tensor = torch.special.entr(share_LNK).sum(dim=-1)
-    return entropy_LN
+    total = probs.sum(dim=-1, keepdim=True)
+    share = torch.where(total > 0, probs / total, 0.0)
+    entropy: Tensor = torch.special.entr(share).sum(dim=-1)
+    return entropy
 
 
-def quantile_of_all(probs_LNK: Tensor, quantile: float) -> float:
-    """Return the k-th smallest of all values, k = round(count x quantile), as the authors do."""
-    k = max(1, round(probs_LNK.numel() * quantile))
-    return float(probs_LNK.flatten().kthvalue(k).values)
+def quantile_of_all(read_parts: Callable[[], Iterable[Tensor]], quantile: float) -> float:
+    """Return the k-th smallest of all values, k = round(count x quantile), as the authors do.
+
+    Finds it digit by digit, highest first, without sorting or keeping values: floats from 0 up are
+    in the order of their bits, so the values that share the digits found so far are counted by
+    their next digit, and the k-th of them tells which digit that is. One reading per digit.
+
+    Args:
+        read_parts: Gives all values part by part, the same each time; float64, none below 0.
+        quantile: 0..1.
+
+    Source: Tang et al. 2024, the authors' code. Differs: see docs/sources.md#lape-quantile.
+    """
+    found, k = 0, 0
+    for shift in range(64 - _DIGIT_BITS, -1, -_DIGIT_BITS):
+        counts = torch.zeros(2**_DIGIT_BITS, dtype=torch.int64)
+        for part in read_parts():
+            digits = part.flatten().view(torch.int64) >> shift
+            digits = digits[digits >> _DIGIT_BITS == found] & (2**_DIGIT_BITS - 1)
+            counts += torch.bincount(digits, minlength=len(counts))
+        up_to = counts.cumsum(dim=0)
+        k = k or max(1, round(int(up_to[-1]) * quantile))
+        digit = int(torch.searchsorted(up_to, k))
+        k -= int(up_to[digit] - counts[digit])
+        found = (found << _DIGIT_BITS) + digit
+    return float(torch.tensor(found).view(torch.float64))
 
 
 def lape(
@@ -107,15 +135,20 @@ def lape(
             f"LAPE compares languages, and the statistics have '{len(stats.languages)}'. "
             "Expected at least two; add text in another language."
         )
-    probs_LNK = stats.activation_prob(phase)
-    score_LN = lape_score(probs_LNK)
-    is_too_quiet = (probs_LNK <= quantile_of_all(probs_LNK, parameters.prob_quantile)).all(dim=-1)
-    score_LN = score_LN.masked_fill(is_too_quiet, torch.inf)
+
+    def probs_by_layer() -> Iterable[Tensor]:
+        layers, _ = stats.shape(phase)
+        return (stats.activation_prob(phase, at=layer) for layer in range(layers))
+
+    quantiles = {parameters.prob_quantile, parameters.membership_quantile}
+    bars = {quantile: quantile_of_all(probs_by_layer, quantile) for quantile in quantiles}
+    bar = bars[parameters.prob_quantile]
+    score_LN = torch.stack([_candidate_score(probs_NK, bar) for probs_NK in probs_by_layer()])
     count = round(score_LN.numel() * parameters.select_fraction)
     flat = _lowest(score_LN.flatten().round(decimals=_TIE_DECIMALS), count)
     layer, index = flat // score_LN.shape[1], flat % score_LN.shape[1]
-    probs_KU = probs_LNK[layer, index].T
-    is_member = probs_KU > quantile_of_all(probs_LNK, parameters.membership_quantile)
+    probs_KU = stats.activation_prob(phase, at=(layer, index)).T
+    is_member = probs_KU > bars[parameters.membership_quantile]
     has_language = is_member.any(dim=0)
     return LapeSelection(
         layer=layer[has_language],
@@ -124,6 +157,11 @@ def lape(
         is_member=is_member[:, has_language],
         activation_prob=probs_KU[:, has_language],
     )
+
+
+def _candidate_score(probs_NK: Tensor, bar: float) -> Tensor:
+    """Return a layer's entropies; infinite where p is above the bar in no language."""
+    return lape_score(probs_NK).masked_fill((probs_NK <= bar).all(dim=-1), torch.inf)
 
 
 def _lowest(scores: Tensor, count: int) -> Tensor:

@@ -102,6 +102,29 @@ def load_model(
     return LoadedModel(model, tokenizer, architecture, identity)
 
 
+def read_identity(name: str, *, revision: str | None = None) -> ModelIdentity:
+    """Say which model a name means, from its configuration alone.
+
+    Neither weights nor tokenizer are read: the tokenizer's hash is empty, and so is the revision
+    of a folder.
+
+    Raises:
+        ModelLoadError: If the configuration cannot be found or read.
+        UnsupportedArchitectureError: If the family is not in the table.
+    """
+    source = _find_source(name, revision, needs_weights=False)
+    config = _read_config(source, "none")
+    return ModelIdentity(
+        model_id=name,
+        revision=source.revision or "",
+        architecture=find_architecture(config).model_type,
+        layers=layer_count(config),
+        neurons_per_layer=neurons_per_layer(config),
+        hidden_size=hidden_size(config),
+        tokenizer_sha256="",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """Where a model is read from: *place* is a folder, or the hub id as a string.
@@ -114,14 +137,14 @@ class _Source:
     revision: str | None
 
 
-def _find_source(name: str, revision: str | None) -> _Source:
+def _find_source(name: str, revision: str | None, *, needs_weights: bool = True) -> _Source:
     """Find the folder that a name means; a name that is no path and no folder is a hub id."""
     if name == BUNDLED_MODEL:
-        return _Source(name, _check_folder(name, BUNDLED_FOLDER), None)
+        return _Source(name, _check_folder(name, BUNDLED_FOLDER, needs_weights), None)
     folder = Path(name).expanduser()
     looks_like_path = folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
     if folder.is_dir() or looks_like_path:
-        return _Source(name, _check_folder(name, folder), None)
+        return _Source(name, _check_folder(name, folder, needs_weights), None)
     return _pin_commit(_Source(name, name, revision))
 
 
@@ -137,7 +160,7 @@ def _pin_commit(source: _Source) -> _Source:
     return replace(source, revision=Path(str(config_file)).parent.name)
 
 
-def _check_folder(name: str, folder: Path) -> Path:
+def _check_folder(name: str, folder: Path, needs_weights: bool) -> Path:
     """Refuse a folder that lacks what a model consists of, before anything is loaded."""
     if not folder.is_dir():
         raise ModelLoadError(
@@ -149,7 +172,7 @@ def _check_folder(name: str, folder: Path) -> Path:
             f"Cannot load model '{name}': the folder '{folder}' has no 'config.json'. "
             "Expected a folder that `save_pretrained` wrote; check that it is the right one."
         )
-    if missing := _missing_weight_files(folder):
+    if needs_weights and (missing := _missing_weight_files(folder)):
         raise ModelLoadError(
             f"Cannot load model '{name}': the folder '{folder}' lacks weights: "
             f"'{', '.join(missing[:8])}'. Expected safetensors files (pickled weights are not "

@@ -115,31 +115,20 @@ def fix_own(neurons: NeuronSet, target: Language, strength: float, where: Where)
 def amplify_own(
     neurons: NeuronSet, target: Language, strength: float, where: Where
 ) -> SteeringPlan:
-    """Multiply the target's own neurons by 1 + strength."""
+    """Multiply the target's own neurons by 1 + strength; needs no means."""
     own = neurons.is_member[neurons.position(target)]
-    return _edit(
-        neurons,
-        own,
-        where,
-        lambda means_KU: (
-            torch.full((means_KU.shape[1],), 1 + strength),
-            torch.zeros(means_KU.shape[1]),
-        ),
-    )
+    return _scale(neurons, own, where, 1 + strength)
 
 
 def damp_others(
     neurons: NeuronSet, target: Language, strength: float, where: Where
 ) -> SteeringPlan:
-    """Multiply the neurons that are not the target's by 1 - strength, at least by 0."""
+    """Multiply the neurons that are not the target's by 1 - strength, at least by 0.
+
+    Needs no means.
+    """
     others = ~neurons.is_member[neurons.position(target)]
-    factor = max(0.0, 1 - strength)
-    return _edit(
-        neurons,
-        others,
-        where,
-        lambda means_KU: (torch.full((means_KU.shape[1],), factor), torch.zeros(means_KU.shape[1])),
-    )
+    return _scale(neurons, others, where, max(0.0, 1 - strength))
 
 
 def steer_as_published(
@@ -172,7 +161,8 @@ def shift_random(
     if control is None:
         raise PlanError(
             "The method is 'random', but this neuron set holds no random neurons. Expected a set "
-            "made by `python -m steering build-set`; build it again."
+            "made by `python -m steering build-set`; build it again, or give an imported one to "
+            "`build-set --complete`."
         )
     count = len(control.layer)
     shape = (len(neurons.languages), count)
@@ -219,10 +209,7 @@ def _edit(
     sources: tuple[StatsPhase, ...] | None = None,
 ) -> SteeringPlan:
     """Make the rule's edit of the chosen neurons, bool `(selected,)`, wherever and whenever."""
-    site = _ffn_site(where)
-    check_layers(where, neurons.metadata.layers)
-    if where.layers:
-        chosen = chosen & torch.isin(neurons.layer, torch.tensor(where.layers))
+    site, chosen = _ffn_site(where), _in_layers(neurons, chosen, where)
     plan = SteeringPlan({})
     for phase in where.phases:
         scale, shift = rule(_means(neurons, site, sources or _MEANS_OF[phase]))
@@ -236,6 +223,28 @@ def _edit(
         )
         plan = combine_plans(plan, part)
     return plan
+
+
+def _scale(neurons: NeuronSet, chosen: Tensor, where: Where, factor: float) -> SteeringPlan:
+    """Multiply the chosen neurons, bool `(selected,)`; an edit that needs no means."""
+    site, chosen = _ffn_site(where), _in_layers(neurons, chosen, where)
+    count = int(chosen.sum())
+    return plan_from_neurons(
+        site=site,
+        phases=where.phases,
+        layer=neurons.layer[chosen],
+        index=neurons.index[chosen],
+        scale=torch.full((count,), factor),
+        shift=torch.zeros(count),
+    )
+
+
+def _in_layers(neurons: NeuronSet, chosen: Tensor, where: Where) -> Tensor:
+    """Return those of the chosen neurons that lie where the method acts."""
+    check_layers(where, neurons.metadata.layers)
+    if not where.layers:
+        return chosen
+    return chosen & torch.isin(neurons.layer, torch.tensor(where.layers))
 
 
 def _ffn_site(where: Where) -> Literal["gate", "value"]:

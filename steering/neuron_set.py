@@ -33,12 +33,35 @@ class CalibrationPoint(BaseModel):
 
     strength: float = Field(ge=0)
     successes: NonNegativeInt
-    trials: NonNegativeInt
+    trials: int = Field(ge=0, lt=2**31)
     quality_nats: float | None = None
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> "CalibrationPoint":
+        """Refuse more successes than trials."""
+        if self.successes > self.trials:
+            raise ValueError(f"{self.successes} successes of {self.trials} trials")
+        return self
+
+
+class ImportedFrom(BaseModel):
+    """Which file of other people a set's neurons were read from.
+
+    `publisher` is who published it, where the file is a known one; empty otherwise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    sha256: str
+    publisher: str = ""
 
 
 class NeuronSetMetadata(BaseModel):
-    """Where a set comes from: model, selection, corpus. Stored beside the tensors as text."""
+    """Where a set comes from: model, selection, corpus. Stored beside the tensors as text.
+
+    Of an imported set much may be unknown, and then it is None or empty, never a made-up value.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -47,14 +70,16 @@ class NeuronSetMetadata(BaseModel):
     architecture: str
     layers: Dimension
     neurons_per_layer: Dimension
-    hidden_size: Dimension
+    hidden_size: Dimension | None = None
     tokenizer_sha256: str
     languages: tuple[str, ...] = Field(min_length=2)
     method: Literal["lape"] = "lape"
-    selection_phase: StatsPhase
-    prob_quantile: float = Field(gt=0, lt=1)
-    select_fraction: float = Field(gt=0, le=1)
-    membership_quantile: float = Field(gt=0, lt=1)
+    selection_phase: StatsPhase | None = None
+    prob_quantile: float | None = Field(default=None, gt=0, lt=1)
+    select_fraction: float | None = Field(default=None, gt=0, le=1)
+    membership_quantile: float | None = Field(default=None, gt=0, lt=1)
+    imported_from: ImportedFrom | None = None
+    activation_prob_phase: StatsPhase | None = None  # None: the selection phase
     token_counts: dict[StatsPhase, dict[str, NonNegativeInt]]
     corpus_name: str
     corpus_sha256: str
@@ -65,6 +90,23 @@ class NeuronSetMetadata(BaseModel):
     evaluation: str = ""  # one sentence with the measured result
     created: str = ""  # ISO date; empty by default, so that the same command gives the same bytes
     licence: str = ""
+
+    @property
+    def has_statistics(self) -> bool:
+        """Say whether activations were recorded for the set; not yet, for an imported one."""
+        return self.imported_from is None or bool(self.token_counts)
+
+    @model_validator(mode="after")
+    def _check_known(self) -> "NeuronSetMetadata":
+        """Refuse gaps that only an imported set may have."""
+        names = ("hidden_size", "selection_phase", "prob_quantile", "select_fraction",
+                 "membership_quantile")  # fmt: skip
+        missing = [name for name in names if getattr(self, name) is None]
+        if missing and self.imported_from is None:
+            raise ValueError(f"'{missing[0]}' is missing, and the set was not imported")
+        if self.token_counts and self.hidden_size is None:
+            raise ValueError("'hidden_size' is missing, although activations were recorded")
+        return self
 
     @model_validator(mode="after")
     def _check_languages(self) -> "NeuronSetMetadata":
@@ -110,9 +152,11 @@ class NeuronSet:
         metadata: Model, selection and corpus.
         layer: 0-based decoder block of each selected neuron, int64 `(selected,)`.
         index: FFN intermediate unit of each selected neuron, int64 `(selected,)`.
-        lape_score: Entropy of the normalised probabilities in nats, float32 `(selected,)`.
+        lape_score: Entropy of the normalised probabilities in nats, float32 `(selected,)`; None
+            where nothing was recorded, as in an imported set.
         is_member: Whether a neuron belongs to a language, bool `(languages, selected)`.
-        activation_prob: Share of tokens with activation > 0, float32 `(languages, selected)`.
+        activation_prob: Share of tokens with activation > 0, float32 `(languages, selected)`; None
+            as above.
         gate_means: Per phase, means at the gate site, float32 `(languages, selected)`.
         value_means: Per phase, means at the value site, float32 `(languages, selected)`.
         residual_means: Per phase, means after each layer, float32 `(languages, layers, hidden)`.
@@ -124,9 +168,9 @@ class NeuronSet:
     metadata: NeuronSetMetadata
     layer: Tensor
     index: Tensor
-    lape_score: Tensor
+    lape_score: Tensor | None
     is_member: Tensor
-    activation_prob: Tensor
+    activation_prob: Tensor | None
     gate_means: Mapping[StatsPhase, Tensor]
     value_means: Mapping[StatsPhase, Tensor]
     residual_means: Mapping[StatsPhase, Tensor]
@@ -165,6 +209,7 @@ class NeuronSet:
             StatsError: If the set holds no means for the phase.
         """
         means = self.gate_means if site == "gate" else self.value_means
+        self._check_recorded()
         if phase not in means:
             raise StatsError(
                 f"This neuron set has no means for phase '{phase}', only for: {', '.join(means)}. "
@@ -178,6 +223,7 @@ class NeuronSet:
         Raises:
             StatsError: If the set holds none for the phase.
         """
+        self._check_recorded()
         if phase not in self.residual_means:
             held = ", ".join(self.residual_means) or "none"
             raise StatsError(
@@ -185,6 +231,17 @@ class NeuronSet:
                 "Use a method that edits neurons, or build the set with `--dialogues`."
             )
         return self.residual_means[phase]
+
+    def _check_recorded(self) -> None:
+        """Refuse to make up what was never recorded for an imported set."""
+        origin = self.metadata.imported_from
+        if origin is not None and not self.metadata.has_statistics:
+            raise StatsError(
+                f"This neuron set was imported from '{origin.file}' and has no mean activations, "
+                "which this method needs. Use `amplify` or `damp`, or record them with "
+                f"`python -m steering build-set --complete SET --model {self.metadata.model_id}` "
+                "and `--dialogues` or `--text`."
+            )
 
 
 def difference_from_others(means_KX: Tensor, row: int) -> Tensor:
@@ -219,16 +276,12 @@ def check_set_fits(
     same_shape = (layers, neurons_per_layer) == (metadata.layers, metadata.neurons_per_layer)
     revisions = (model_revision, metadata.model_revision)
     other_weights = all(r.startswith("sha256:") for r in revisions) and len(set(revisions)) == 2
-    if (
-        is_same_name
-        and same_shape
-        and not other_weights
-        and tokenizer_sha256 == metadata.tokenizer_sha256
-    ):
+    same_tokenizer = metadata.tokenizer_sha256 in ("", tokenizer_sha256)  # "": not known
+    if is_same_name and same_shape and same_tokenizer and not other_weights:
         return
     what = "" if same_shape else "; the shapes differ"
     what += "; the weights differ" if other_weights else ""
-    what += "" if tokenizer_sha256 == metadata.tokenizer_sha256 else "; the tokenizers differ"
+    what += "" if same_tokenizer else "; the tokenizers differ"
     raise NeuronSetMismatchError(
         f"The neuron set was made for '{metadata.model_id}' ({metadata.layers} layers x "
         f"{metadata.neurons_per_layer}), but the loaded model is '{model_id}' ({layers} x "

@@ -21,7 +21,8 @@ from steering.errors import NeuronSetFormatError
 from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons
 
 FORMAT_NAME = "langsteer-neuron-set"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (2, 3)  # version 3 only added what an imported set lacks
 
 _FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob")
 _MEANS = ("gate_mean", "value_mean", "residual_mean")
@@ -85,7 +86,11 @@ def load_neuron_set(path: str | Path) -> NeuronSet:
     gate, value, residual = (_by_phase(tensors, name) for name in _MEANS)
     return NeuronSet(
         metadata=metadata,
-        **{name: tensors[name] for name in _FIXED},
+        layer=tensors["layer"],
+        index=tensors["index"],
+        lape_score=tensors.get("lape_score"),
+        is_member=tensors["is_member"],
+        activation_prob=tensors.get("activation_prob"),
         gate_means=gate,
         value_means=value,
         residual_means=residual,
@@ -96,7 +101,8 @@ def load_neuron_set(path: str | Path) -> NeuronSet:
 
 def _tensors_of(neurons: NeuronSet) -> dict[str, Tensor]:
     """Return all tensors of a set under the names that they have in the file."""
-    tensors = {name: getattr(neurons, name) for name in _FIXED}
+    fixed = {name: getattr(neurons, name) for name in _FIXED}
+    tensors = {name: tensor for name, tensor in fixed.items() if tensor is not None}
     means = dict(
         zip(_MEANS, (neurons.gate_means, neurons.value_means, neurons.residual_means), strict=True)
     )
@@ -132,10 +138,11 @@ def _parse_header(metadata: Mapping[str, str] | None, path: Path) -> NeuronSetMe
             f"'{path}' is a safetensors file, but not a neuron set. Expected one made by "
             "`python -m steering build-set`; check the path."
         ) from err
-    if name != FORMAT_NAME or version != FORMAT_VERSION:
+    if name != FORMAT_NAME or version not in READABLE_VERSIONS:
         raise NeuronSetFormatError(
             f"'{path}' has format '{name}' version '{version}'. Expected '{FORMAT_NAME}' version "
-            f"{FORMAT_VERSION}; rebuild it with `python -m steering build-set`."
+            f"{' or '.join(map(str, READABLE_VERSIONS))}; rebuild it with "
+            "`python -m steering build-set`."
         )
     try:
         return NeuronSetMetadata.model_validate(body)
@@ -145,7 +152,7 @@ def _parse_header(metadata: Mapping[str, str] | None, path: Path) -> NeuronSetMe
         )
         raise NeuronSetFormatError(
             f"The metadata of '{path}' are not valid ({problems}). Expected those of format "
-            f"version {FORMAT_VERSION}; rebuild it with `python -m steering build-set`."
+            f"version {version}; rebuild it with `python -m steering build-set`."
         ) from err
 
 
@@ -179,15 +186,19 @@ def _expected_shapes(
     shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
         "layer": ((selected,), torch.int64),
         "index": ((selected,), torch.int64),
-        "lape_score": ((selected,), torch.float32),
         "is_member": (per_neuron, torch.bool),
+    }
+    if not metadata.has_statistics:
+        return shapes
+    shapes |= {
+        "lape_score": ((selected,), torch.float32),
         "activation_prob": (per_neuron, torch.float32),
     }
     for phase in metadata.token_counts:
         shapes[f"gate_mean.{phase}"] = (per_neuron, torch.float32)
         shapes[f"value_mean.{phase}"] = (per_neuron, torch.float32)
         if f"residual_mean.{phase}" in tensors:  # optional
-            residual = (languages, metadata.layers, metadata.hidden_size)
+            residual = (languages, metadata.layers, metadata.hidden_size or 0)
             shapes[f"residual_mean.{phase}"] = (residual, torch.float32)
     return shapes | _optional_shapes(tensors, metadata)
 
@@ -227,6 +238,7 @@ def _value_problems(tensors: Mapping[str, Tensor], metadata: NeuronSetMetadata) 
     for name, tensor in sorted(tensors.items()):
         if tensor.is_floating_point() and not tensor.isfinite().all():
             problems.append(f"'{name}' has values that are not finite")
-    if ((tensors["activation_prob"] < 0) | (tensors["activation_prob"] > 1)).any():
+    probs = tensors.get("activation_prob")
+    if probs is not None and ((probs < 0) | (probs > 1)).any():
         problems.append("'activation_prob' has values outside 0..1")
     return problems

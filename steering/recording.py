@@ -1,15 +1,18 @@
 """Records activation statistics of a model on text and on dialogues. Never changes the model.
 
-Text is packed without padding into rows of equal length; separators and other special tokens are
-read but not counted. Knows hooks and corpora, not what is done with the statistics.
+A recording can be stopped at any moment and goes on where it was last saved; it can be shared by
+several processes. Knows hooks and chunks, not what is done with the statistics.
 Dimension key: see `activation_stats.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -17,222 +20,297 @@ from torch import Tensor
 
 from steering.activation_stats import ActivationStats, PhaseStats, StatsPhase
 from steering.architectures import Site
-from steering.conversation import Message, context_tokens, encode_prompt
-from steering.corpus import Corpus, iter_dialogues, iter_text
+from steering.chunks import Chunk, ChunkOptions, Position, corpus_phases, iter_chunks
+from steering.corpus import Corpus, Warn
+from steering.errors import CorpusError, StoppedError
 from steering.hooks import TensorEdit, attached, find_sites
 from steering.languages import Language
+from steering.partial_results import PartialResults, State
+from steering.processes import Processes
+from steering.running_sums import CountedPositions, RunningSums, SumName
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from steering.loading import LoadedModel
 
 # (language, phase, positions counted since the last call)
 Progress: TypeAlias = Callable[[Language, StatsPhase, int], None]
 
-_ROW_TOKENS = 2048  # a longer context is not used: statistics do not need it, memory grows with it
-
 
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
-    """How much is recorded, and in which batches.
+    """How much is recorded, in which batches, and how it is kept safe.
 
     Args:
-        batch_rows: Rows per forward pass; changes speed and memory, not the counts.
-        tokens: Most text tokens per language; all when None.
+        chunks: Batches and the number of tokens.
+        partial: Where to save on the way; None saves nothing.
+        save_every_s: Seconds between two savings.
+        save_every_tokens: Counted positions between two savings; None for the clock alone.
+        processes: Who records together.
     """
 
-    batch_rows: int = 8
-    tokens: int | None = None
+    chunks: ChunkOptions = field(default_factory=ChunkOptions)
+    partial: PartialResults | None = None
+    save_every_s: float = 600.0
+    save_every_tokens: int | None = None
+    processes: Processes = field(default_factory=Processes)
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
-    """One forward pass: ids int64 `(B, T)`, and per phase which positions count, bool `(B, T)`."""
+class Recording:
+    """What was recorded.
 
-    ids: Tensor
-    masks: dict[StatsPhase, Tensor]
-    attention: Tensor | None = None
+    Args:
+        stats: The statistics.
+        digests: Per corpus, in order, a hash of what was read of every language.
+    """
 
-
-# (model, corpus, language, options) -> the forward passes over a language
-_ChunkMaker: TypeAlias = Callable[
-    ["LoadedModel", Corpus, Language, RecordingOptions], Iterator[_Chunk]
-]
+    stats: ActivationStats
+    digests: tuple[Mapping[Language, str], ...]
 
 
 def record(
     model: LoadedModel,
     languages: Sequence[Language],
+    corpora: Sequence[Corpus],
     *,
-    text: Corpus | None = None,
-    dialogues: Corpus | None = None,
     options: RecordingOptions | None = None,
     progress: Progress | None = None,
-) -> ActivationStats:
-    """Record statistics of every language, phase `text` on text, `onset` and `body` on dialogues.
+    warn: Warn | None = None,
+) -> Recording:
+    """Record statistics of every language: phase `text` on text, `onset` and `body` on dialogues.
 
     Args:
         model: From `load_model`; it is not changed.
         languages: Their order is that of the statistics.
-        text: Plain text, or None.
-        dialogues: Dialogues whose answers are in the language, or None.
-        options: Amount and batches.
+        corpora: At most one of text and one of dialogues.
+        options: Amount, batches, savings and processes.
         progress: Called after every forward pass.
+        warn: Told of everything that was left out or is less than was asked for.
+
+    Raises:
+        CorpusError: When a corpus cannot be read, or holds nothing usable in a language.
+        StoppedError: After Ctrl-C or SIGTERM, when what there is was saved.
     """
     options = options or RecordingOptions()
     phases: dict[StatsPhase, dict[Language, PhaseStats]] = {}
-    sources: list[tuple[Corpus | None, tuple[StatsPhase, ...], _ChunkMaker]] = [
-        (text, ("text",), _text_chunks),
-        (dialogues, ("onset", "body"), _dialogue_chunks),
-    ]
-    for corpus, names, make_chunks in sources:
-        if corpus is None:
-            continue
-        for language in languages:
-            recorder = _Recorder(model, names)
-            for chunk in make_chunks(model, corpus, language, options):
-                recorder.run(chunk)
-                if progress is not None:
-                    progress(language, names[0], int(sum(m.sum() for m in chunk.masks.values())))
-            for name, stats in recorder.stats().items():
-                phases.setdefault(name, {})[language] = stats
-    return ActivationStats(tuple(languages), phases)
+    digests = []
+    with _noticing_stops() as stop:
+        for corpus in corpora:
+            read: dict[Language, str] = {}
+            for language in languages:
+                one = _LanguageRecording(model, corpus, language, options)
+                one.run(stop, progress or (lambda *_: None), warn or (lambda _: None))
+                read[language] = one.position.digest.hex()
+                for phase, sums in one.gathered().items():
+                    phases.setdefault(phase, {})[language] = sums.result()
+            digests.append(read)
+    return Recording(ActivationStats(tuple(languages), phases), tuple(digests))
 
 
-class _Recorder:
-    """Sums one language's activations, per phase."""
+class ChunkRecorder:
+    """Runs forward passes and keeps the sums of what they show.
+
+    Args:
+        model: From `load_model`; it is not changed.
+        phases: Those that the chunks have masks for.
+    """
 
     def __init__(self, model: LoadedModel, phases: Sequence[StatsPhase]) -> None:
-        self._model = model
+        """Start at zero."""
         identity = model.identity
-        neurons = (identity.layers, identity.neurons_per_layer)
-        residual = (identity.layers, identity.hidden_size)
-        vocabulary = int(model.model.config.get_text_config().vocab_size)
-        self._sums = {
-            phase: PhaseStats(
-                token_count=0,
-                active_count=torch.zeros(neurons, dtype=torch.int64),
-                gate_sum=torch.zeros(neurons, dtype=torch.float64),
-                value_sum=torch.zeros(neurons, dtype=torch.float64),
-                residual_sum=torch.zeros(residual, dtype=torch.float64),
-                token_id_count=torch.zeros(vocabulary, dtype=torch.int64),
+        self._model = model
+        self.sums = {
+            phase: RunningSums(
+                layers=identity.layers,
+                neurons=identity.neurons_per_layer,
+                hidden=identity.hidden_size,
+                vocabulary=int(model.model.config.get_text_config().vocab_size),
             )
             for phase in phases
         }
 
-    def run(self, chunk: _Chunk) -> None:
+    def run(self, chunk: Chunk) -> None:
         """Run one forward pass, without the language-model head, and add what it shows."""
         network = self._model.model
-        masks = {phase: mask.to(network.device) for phase, mask in chunk.masks.items()}
-        edits: dict[Site, TensorEdit] = {
-            "gate": lambda layer, x: self._add_gate(layer, x, masks),
-            "value": lambda layer, x: self._add_sum("value_sum", layer, x, masks),
-            "residual": lambda layer, x: self._add_sum("residual_sum", layer, x, masks),
+        device = network.device
+        counted = {
+            phase: CountedPositions.of(mask.to(device)) for phase, mask in chunk.masks.items()
         }
-        attention = None if chunk.attention is None else chunk.attention.to(network.device)
+        edits: dict[Site, TensorEdit] = {
+            "gate": lambda layer, x: self._add_gate(layer, x, counted),
+            "value": lambda layer, x: self._add_sum("value", layer, x, counted),
+            "residual": lambda layer, x: self._add_sum("residual", layer, x, counted),
+        }
+        attention = None if chunk.attention is None else chunk.attention.to(device)
         with torch.inference_mode(), attached(find_sites(network), edits):
             network.base_model(
-                input_ids=chunk.ids.to(network.device), attention_mask=attention, use_cache=False
+                input_ids=chunk.ids.to(device), attention_mask=attention, use_cache=False
             )
         for phase, mask in chunk.masks.items():
-            counts = torch.bincount(
-                chunk.ids[mask], minlength=len(self._sums[phase].token_id_count)
-            )
-            self._sums[phase].token_id_count.add_(counts)
+            seen = self.sums[phase].token_id_count
+            seen += torch.bincount(chunk.ids[mask], minlength=len(seen))
 
-    def stats(self) -> dict[StatsPhase, PhaseStats]:
-        """Return the sums."""
-        return {
-            phase: PhaseStats(
-                int(sums.token_id_count.sum()),
-                sums.active_count,
-                sums.gate_sum,
-                sums.value_sum,
-                sums.residual_sum,
-                sums.token_id_count,
-            )
-            for phase, sums in self._sums.items()
-        }
-
-    def _add_gate(self, layer: int, activation: Tensor, masks: dict[StatsPhase, Tensor]) -> None:
-        for phase, mask in masks.items():
-            counted = activation[mask]  # (tokens, N)
-            self._sums[phase].active_count[layer] += (counted > 0).sum(dim=0).cpu()
-            self._sums[phase].gate_sum[layer] += counted.sum(dim=0, dtype=torch.float64).cpu()
+    def _add_gate(
+        self, layer: int, activation: Tensor, counted: Mapping[StatsPhase, CountedPositions]
+    ) -> None:
+        for phase, positions in counted.items():
+            here = positions.on(activation.device)
+            self.sums[phase].add_active(layer, here.count_active(activation))
+            self.sums[phase].add("gate", layer, here.sum(activation))
 
     def _add_sum(
-        self, name: str, layer: int, activation: Tensor, masks: dict[StatsPhase, Tensor]
+        self,
+        name: SumName,
+        layer: int,
+        activation: Tensor,
+        counted: Mapping[StatsPhase, CountedPositions],
     ) -> None:
-        for phase, mask in masks.items():
-            total = activation[mask].sum(dim=0, dtype=torch.float64).cpu()
-            getattr(self._sums[phase], name)[layer] += total
+        for phase, positions in counted.items():
+            self.sums[phase].add(name, layer, positions.on(activation.device).sum(activation))
 
 
-def _text_chunks(
-    model: LoadedModel, corpus: Corpus, language: Language, options: RecordingOptions
-) -> Iterator[_Chunk]:
-    """Pack a language's lines into rows; the last row is shorter and comes alone."""
-    row_tokens = min(context_tokens(model), _ROW_TOKENS)
-    special = torch.tensor(sorted(set(model.tokenizer.all_special_ids)))
-    ids = _text_ids(model, corpus, language)
-    if options.tokens is not None:
-        ids = islice(ids, options.tokens)
-    rows: list[list[int]] = []
-    while row := list(islice(ids, row_tokens)):
-        if len(row) == row_tokens:
-            rows.append(row)
-        if rows and (len(rows) == options.batch_rows or len(row) < row_tokens):
-            yield _text_chunk(rows, special)
-            rows = []
-        if len(row) < row_tokens:
-            yield _text_chunk([row], special)
-    if rows:
-        yield _text_chunk(rows, special)
+class _LanguageRecording:
+    """One language of one corpus: where it stands and what it counted."""
+
+    def __init__(
+        self, model: LoadedModel, corpus: Corpus, language: Language, options: RecordingOptions
+    ) -> None:
+        self._model, self._corpus, self._language = model, corpus, language
+        self._options = options
+        self._recorder = ChunkRecorder(model, corpus_phases(corpus))
+        self.position = Position()
+        self._is_done = False
+        processes = options.processes
+        self._name = f"{corpus.kind}-{language}-{processes.rank}-of-{processes.count}"
+
+    def run(self, stop: threading.Event, progress: Progress, warn: Warn) -> None:
+        """Record from where it stands to the end."""
+        self._load(progress)
+        if self._is_done:
+            return
+        first = next(iter(self._recorder.sums))
+        saved_at, unsaved = time.monotonic(), 0
+        for chunk in self._chunks(warn):
+            if self._options.processes.takes(chunk.after.chunks - 1):
+                self._recorder.run(chunk)
+                counted = int(sum(mask.sum() for mask in chunk.masks.values()))
+                unsaved += counted
+                progress(self._language, first, counted)
+            self.position = chunk.after
+            limit = self._options.save_every_tokens
+            is_due = time.monotonic() - saved_at > self._options.save_every_s
+            if stop.is_set() or is_due or (limit is not None and unsaved >= limit):
+                self._save()
+                saved_at, unsaved = time.monotonic(), 0
+            if stop.is_set():
+                raise self._stopped()
+        if self.position.rows == 0:
+            label = self._corpus.sources[self._language].label
+            raise CorpusError(
+                f"'{label}' has no usable row for {self._language.english_name}. Expected some "
+                f"{self._corpus.kind}; repair it, or name fewer `--languages`."
+            )
+        self._is_done = True
+        self._save()
+
+    def gathered(self) -> dict[StatsPhase, RunningSums]:
+        """Return the sums of all processes together."""
+        processes = self._options.processes
+        if processes.count == 1:
+            return self._recorder.sums
+        for phase, sums in self._recorder.sums.items():
+            rows = processes.gather(sums.to_tensors())
+            total = RunningSums.zeros_like(rows[0])
+            for row in rows:
+                total.add_tensors(row)
+            self._recorder.sums[phase] = total
+        return self._recorder.sums
+
+    def _chunks(self, warn: Warn) -> Iterator[Chunk]:
+        return iter_chunks(
+            self._model,
+            self._corpus,
+            self._language,
+            options=self._options.chunks,
+            start=self.position,
+            warn=warn,
+        )
+
+    def _load(self, progress: Progress) -> None:
+        saved = self._options.partial and self._options.partial.load(self._name)
+        if not saved:
+            return
+        state, tensors = saved
+        self.position, self._is_done = _read_state(state, tensors.pop("leftover"))
+        for phase, sums in self._recorder.sums.items():
+            sums.add_tensors(
+                {
+                    key.removeprefix(f"{phase}."): tensor
+                    for key, tensor in tensors.items()
+                    if key.startswith(f"{phase}.")
+                }
+            )
+            progress(self._language, phase, int(sums.token_id_count.sum()))
+
+    def _save(self) -> None:
+        if self._options.partial is None:
+            return
+        tensors = {"leftover": torch.tensor(self.position.leftover, dtype=torch.int64)}
+        for phase, sums in self._recorder.sums.items():
+            tensors |= {f"{phase}.{key}": tensor for key, tensor in sums.to_tensors().items()}
+        self._options.partial.save(
+            self._name, _write_state(self.position, is_done=self._is_done), tensors
+        )
+
+    def _stopped(self) -> StoppedError:
+        where = f"{self._language.english_name} {self._corpus.kind}, {self.position.rows} rows"
+        partial = self._options.partial
+        if partial is None:
+            return StoppedError(f"Stopped in {where}; nothing was saved.")
+        return StoppedError(
+            f"Stopped in {where}; what there is lies in '{partial.folder}'. Run the same command "
+            "again to go on from there."
+        )
 
 
-def _text_ids(model: LoadedModel, corpus: Corpus, language: Language) -> Iterator[int]:
-    separator = model.tokenizer.eos_token_id
-    for line in iter_text(corpus, language):
-        yield from model.tokenizer(line, add_special_tokens=False, verbose=False)["input_ids"]
-        if separator is not None:
-            yield separator
-
-
-def _text_chunk(rows: list[list[int]], special: Tensor) -> _Chunk:
-    ids = torch.tensor(rows)
-    return _Chunk(ids, {"text": ~torch.isin(ids, special)})
-
-
-def _dialogue_chunks(
-    model: LoadedModel, corpus: Corpus, language: Language, options: RecordingOptions
-) -> Iterator[_Chunk]:
-    """Put dialogues into right-padded rows; padding to the right changes no earlier position."""
-    tokenizer, limit = model.tokenizer, context_tokens(model)
-    rows = iter_dialogues(corpus, language)
-    while dialogues := list(islice(rows, options.batch_rows)):
-        prompts = [  # the end of one that fills the context, because the onset is there
-            encode_prompt(tokenizer, [Message("user", row.prompt)])[-limit:] for row in dialogues
-        ]
-        answers = [
-            list(tokenizer(row.answer, add_special_tokens=False)["input_ids"])[
-                : limit - len(prompt)
-            ]
-            for row, prompt in zip(dialogues, prompts, strict=True)
-        ]
-        yield _dialogue_chunk(prompts, answers, tokenizer.pad_token_id or 0)
-
-
-def _dialogue_chunk(prompts: list[list[int]], answers: list[list[int]], pad: int) -> _Chunk:
-    lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
-    shape = (len(prompts), max(lengths))
-    ids = torch.full(shape, pad)
-    attention = torch.zeros(shape, dtype=torch.int64)
-    masks: dict[StatsPhase, Tensor] = {
-        "onset": torch.zeros(shape, dtype=torch.bool),
-        "body": torch.zeros(shape, dtype=torch.bool),
+def _write_state(position: Position, *, is_done: bool) -> State:
+    return {
+        "chunks": position.chunks,
+        "rows": position.rows,
+        "tokens": position.tokens,
+        "digest": position.digest.hex(),
+        "is_done": is_done,
     }
-    for row, (prompt, answer, length) in enumerate(zip(prompts, answers, lengths, strict=True)):
-        ids[row, :length] = torch.tensor(prompt + answer)
-        attention[row, :length] = 1
-        masks["onset"][row, len(prompt) - 1] = True
-        masks["body"][row, len(prompt) : length] = True
-    return _Chunk(ids, masks, attention)
+
+
+def _read_state(state: State, leftover: Tensor) -> tuple[Position, bool]:
+    chunks, rows, tokens = (int(str(state[name])) for name in ("chunks", "rows", "tokens"))
+    digest = bytes.fromhex(str(state["digest"]))
+    position = Position(chunks, rows, tokens, digest, tuple(leftover.tolist()))
+    return position, bool(state["is_done"])
+
+
+@contextmanager
+def _noticing_stops() -> Iterator[threading.Event]:
+    """Set an event on the first Ctrl-C or SIGTERM; the second Ctrl-C interrupts as usual.
+
+    Signals can be handled in the main thread alone; elsewhere the event is never set.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            signal.default_int_handler(number, frame)
+        stop.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -54,6 +55,29 @@ def lape_by_loops(
         for score, place in kept
         if any(p > member_bar for p in probs[place])
     ]  # fmt: skip
+
+
+def has_tie_at_rounding_edge(
+    active: Sequence[Sequence[Sequence[int]]], tokens: Sequence[int]
+) -> bool:
+    """Whether the last bits of a sum may make or break a tie at 12 decimals.
+
+    So it is where two entropies nearly agree, and one of them lies between two roundings.
+    """
+    layers, neurons = len(active[0]), len(active[0][0])
+    scores = sorted(
+        _entropy(
+            [Fraction(row[layer][index], count) for row, count in zip(active, tokens, strict=True)]
+        )
+        for layer in range(layers)
+        for index in range(neurons)
+    )
+    # A sum of 32 terms is right to 1e-14, a hundredth of the last decimal.
+    at_edge = [abs(score * 1e12 % 1 - 0.5) < 0.02 for score in scores]
+    return any(
+        later - score < 2e-12 and (at_edge[k] or at_edge[k + 1])
+        for k, (score, later) in enumerate(pairwise(scores))
+    )
 
 
 def _kth_smallest(ascending: Sequence[Fraction], quantile: float) -> Fraction:

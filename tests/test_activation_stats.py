@@ -102,6 +102,21 @@ def test_means_are_sums_divided_by_tokens(toy_stats: ActivationStats) -> None:
     assert toy_stats.residual_mean("onset").shape == (5, 2, 32)
 
 
+def test_one_layer_and_chosen_neurons_are_those_of_all(toy_stats: ActivationStats) -> None:
+    chosen = torch.tensor([1, 0, 1]), torch.tensor([47, 0, 5])
+    reads: list[Callable[..., Tensor]] = [
+        lambda *at: toy_stats.activation_prob("body", *at),
+        lambda *at: toy_stats.mean("body", "gate", *at),
+        lambda *at: toy_stats.mean("body", "value", *at),
+    ]
+
+    assert toy_stats.shape("body") == (2, 48)
+    for read in reads:
+        assert torch.equal(read(1), read()[1])
+        assert torch.equal(read(chosen), read()[chosen])
+        assert read(chosen).shape == (3, 5)
+
+
 def test_token_counts_are_by_language(toy_stats: ActivationStats) -> None:
     assert toy_stats.token_counts("body") == dict.fromkeys(TOY_LANGUAGES, 200)
 
@@ -122,6 +137,8 @@ def test_language_without_tokens_is_refused_by_name(toy_stats: ActivationStats) 
         lambda: stats.activation_prob("text"),
         lambda: stats.mean("text", "gate"),
         lambda: stats.residual_mean("text"),
+        lambda: stats.activation_prob("text", at=0),
+        lambda: torch.tensor(stats.shape("text")),
     ]
     for ask in asks:
         with pytest.raises(StatsError, match="'sw' has no tokens in phase 'text'"):

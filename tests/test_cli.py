@@ -99,6 +99,54 @@ def test_inspect_shows_languages_and_layers(
     assert all(f"\n{code} " in shown for code in ("en", "fr", "ja"))
 
 
+def test_inspect_writes_the_report_card_as_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, page = tmp_path / "toy.safetensors", tmp_path / "card.html"
+    save_neuron_set(make_toy_set(), path)
+
+    assert main(["inspect", str(path), "--html", str(page)]) == 0
+
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert f"Wrote '{page}'." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["toy.safetensors", "card", "none/card.html"])
+def test_inspect_refuses_a_target_that_is_no_page_and_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / "toy.safetensors"
+    save_neuron_set(make_toy_set(), path)
+    before = path.read_bytes()
+
+    assert main(["inspect", str(path), "--html", str(tmp_path / name)]) == 1
+
+    assert_one_plain_line(capsys.readouterr().err)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+FOREIGN_FILES = {
+    "empty": b"",
+    "cut": b"\xff\x00\x00\x00\x00\x00\x00\x00{",
+    "zip": b"PK\x03\x04 archive/data.pkl",
+    "page": b"<!doctype html><title>Not found</title>",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN_FILES.values(), ids=FOREIGN_FILES)
+def test_inspect_refuses_a_foreign_file_and_writes_no_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    path = tmp_path / "set.safetensors"
+    path.write_bytes(content)
+
+    assert main(["inspect", str(path), "--html", str(tmp_path / "card.html")]) == 1
+
+    assert_one_plain_line(capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_inspect_refuses_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "broken.safetensors"
     path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
@@ -201,7 +249,7 @@ BAD_INPUT = {
     "missing folder": (["--text", "{tmp}/nothing"], "No folder"),
     "missing file": (["--languages", "en,fr,ko"], "'ko.txt' is missing"),
     "fraction": (["--select-fraction", "7"], "Expected a fraction"),
-    "batch": (["--batch-size", "0"], "from 1 up"),
+    "batch": (["--batch-size", "0"], "at least 1"),
     "model": (["--model", "{tmp}/no-model"], "no-model"),
     "out folder": (["--out", "{tmp}/none/x.safetensors"], "Cannot write"),
     "phase without its corpus": (["--select-on", "onset"], "its corpus is missing"),
@@ -236,8 +284,8 @@ def test_unreadable_text_is_named(
 
     assert build(model_dir, tmp_path / "set.safetensors", "--text", text) == 1
 
-    error = capsys.readouterr().err
-    assert expected in error
+    *warnings, error = capsys.readouterr().err.splitlines(keepends=True)
+    assert expected in "".join([*warnings, error])
     assert_one_plain_line(error)
 
 

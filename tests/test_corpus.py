@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steering.corpus import Corpus, Dialogue, iter_dialogues, iter_text, open_corpus
+from steering.corpus import (
+    Corpus,
+    Dialogue,
+    chain_hash,
+    iter_dialogues,
+    iter_rows,
+    iter_text,
+    open_corpus,
+)
 from steering.errors import CorpusError
 from steering.languages import Language
 from tests.toy import EN, FR, JA
@@ -35,18 +43,18 @@ def write(folder: Path, suffix: str, contents: dict[str, str | bytes]) -> Path:
 def open_dialogues(folder: Path, lines: bytes) -> Corpus:
     other = json.dumps({"prompt": "a", "answer": "b"})
     return open_corpus(
-        write(folder, ".jsonl", {"fr": lines, "en": other}), LANGUAGES, suffix=".jsonl"
+        write(folder, ".jsonl", {"fr": lines, "en": other}), LANGUAGES, kind="dialogues"
     )
 
 
-def test_corpus_has_its_folders_name_its_files_and_a_hash(tmp_path: Path) -> None:
+def test_corpus_has_its_folders_name_and_a_source_per_language(tmp_path: Path) -> None:
     folder = write_text(tmp_path / "mine", fr="un\n", en="one\n", ja="一\n")
 
-    corpus = open_corpus(folder, LANGUAGES, suffix=".txt")
+    corpus = open_corpus(folder, LANGUAGES, kind="text")
 
     assert corpus.name == "mine"
-    assert corpus.files == {FR: folder / "fr.txt", EN: folder / "en.txt"}
-    assert corpus.sha256 == hashlib.sha256(b"fr\nun\nen\none\n").hexdigest()
+    assert list(corpus.sources) == [FR, EN]
+    assert [source.label for source in corpus.sources.values()] == ["fr.txt", "en.txt"]
 
 
 def test_name_is_that_of_the_folder_even_when_it_is_given_as_a_dot(
@@ -54,33 +62,20 @@ def test_name_is_that_of_the_folder_even_when_it_is_given_as_a_dot(
 ) -> None:
     monkeypatch.chdir(write_text(tmp_path / "mine", fr="un", en="one"))
 
-    assert open_corpus(Path("."), LANGUAGES, suffix=".txt").name == "mine"
-
-
-@pytest.mark.parametrize(
-    ("languages", "fr"), [((EN, FR), "un"), ((FR, JA), "un"), ((FR, EN), "deux")]
-)
-def test_hash_depends_on_the_languages_their_order_and_every_byte(
-    languages: tuple[Language, ...], fr: str, tmp_path: Path
-) -> None:
-    one = open_corpus(write_text(tmp_path / "a", fr="un", en="x"), LANGUAGES, suffix=".txt")
-
-    other = open_corpus(write_text(tmp_path / "b", fr=fr, en="x", ja="x"), languages, suffix=".txt")
-
-    assert one.sha256 != other.sha256
+    assert open_corpus(Path("."), LANGUAGES, kind="text").name == "mine"
 
 
 def test_text_is_its_lines_without_blank_ones_and_surrounding_space(tmp_path: Path) -> None:
     content = "\ufeffun\r\n\n  deux \n\t\nligne\u2028une\x85encore\ntrois"
 
-    corpus = open_corpus(write_text(tmp_path, fr=content, en="x"), LANGUAGES, suffix=".txt")
+    corpus = open_corpus(write_text(tmp_path, fr=content, en="x"), LANGUAGES, kind="text")
 
     assert list(iter_text(corpus, FR)) == ["un", "deux", "ligne\u2028une\x85encore", "trois"]
 
 
 def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"No folder '.*nowhere'.*such as 'fr.txt'"):
-        open_corpus(tmp_path / "nowhere", LANGUAGES, suffix=".txt")
+        open_corpus(tmp_path / "nowhere", LANGUAGES, kind="text")
 
 
 @pytest.mark.parametrize("languages", [(), (FR,), (FR, FR)])
@@ -88,35 +83,35 @@ def test_fewer_than_two_languages_are_refused(
     languages: tuple[Language, ...], tmp_path: Path
 ) -> None:
     with pytest.raises(CorpusError, match="Expected at least two different ones"):
-        open_corpus(write_text(tmp_path, fr="un"), languages, suffix=".txt")
+        open_corpus(write_text(tmp_path, fr="un"), languages, kind="text")
 
 
 def test_language_that_stands_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"'fr,en,fr'. Expected each once"):
-        open_corpus(write_text(tmp_path, fr="un", en="one"), (FR, EN, FR), suffix=".txt")
+        open_corpus(write_text(tmp_path, fr="un", en="one"), (FR, EN, FR), kind="text")
 
 
 def test_all_problems_of_all_files_are_named_at_once(tmp_path: Path) -> None:
-    folder = write_text(tmp_path, fr=" \n\n\t", en=b"good\n" * 9000 + b"caf\xe9\n")
+    folder = write_text(tmp_path, fr=" \n\n\t", en="x".encode("utf-16"))
 
     with pytest.raises(CorpusError) as caught:
-        open_corpus(folder, (FR, JA, EN), suffix=".txt")
+        open_corpus(folder, (FR, JA, EN), kind="text")
 
     assert "'fr.txt' is empty" in str(caught.value)
     assert "'ja.txt' is missing" in str(caught.value)
-    assert "'en.txt' is not UTF-8 in line 9001" in str(caught.value)
+    assert "'en.txt' is not UTF-8 but UTF-16" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf \n"])
 def test_file_without_text_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"'fr\.txt' is empty"):
-        open_corpus(write_text(tmp_path, fr=content, en="x"), LANGUAGES, suffix=".txt")
+        open_corpus(write_text(tmp_path, fr=content, en="x"), LANGUAGES, kind="text")
 
 
 def test_utf_16_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"'fr\.txt' is not UTF-8 in line 1"):
+    with pytest.raises(CorpusError, match=r"'fr\.txt' is not UTF-8 but UTF-16"):
         open_corpus(
-            write_text(tmp_path, fr="bonjour".encode("utf-16"), en="x"), LANGUAGES, suffix=".txt"
+            write_text(tmp_path, fr="bonjour".encode("utf-16"), en="x"), LANGUAGES, kind="text"
         )
 
 
@@ -125,7 +120,7 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "fr.txt").mkdir()
 
     with pytest.raises(CorpusError, match=r"'fr\.txt' is missing"):
-        open_corpus(tmp_path, LANGUAGES, suffix=".txt")
+        open_corpus(tmp_path, LANGUAGES, kind="text")
 
 
 def test_file_that_may_not_be_read_is_refused(
@@ -138,7 +133,7 @@ def test_file_that_may_not_be_read_is_refused(
     monkeypatch.setattr(Path, "open", refuse)
 
     with pytest.raises(CorpusError, match=r"'fr\.txt' cannot be opened \(Permission denied\)"):
-        open_corpus(tmp_path, LANGUAGES, suffix=".txt")
+        open_corpus(tmp_path, LANGUAGES, kind="text")
 
 
 def test_dialogues_are_read_line_by_line(tmp_path: Path) -> None:
@@ -171,26 +166,116 @@ def test_any_dialogue_that_json_can_hold_comes_back(
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b"{", "not a dialogue"),
-        (b"[]", "not a dialogue"),
-        (b"3", "not a dialogue"),
-        (b"null", "not a dialogue"),
-        (b'"text"', "not a dialogue"),
-        (b'{"prompt": "a"}', "not a dialogue .*answer"),
-        (b'{"prompt": "a", "answer": "b"} x', "not a dialogue"),
-        (b"[" * 100_000, "not a dialogue"),
-        (b'{"prompt": "", "answer": "b"}', "an empty or non-text"),
-        (b'{"prompt": "a", "answer": " \\n"}', "an empty or non-text"),
-        (b'{"prompt": "a", "answer": 3}', "an empty or non-text"),
-        (b'{"prompt": null, "answer": "b"}', "an empty or non-text"),
-        (b'{"prompt": "a", "answer": "\\ud83d"}', "an empty or non-text"),
+        (b"{", "not JSON"),
+        (b"[]", "no object"),
+        (b"3", "no object"),
+        (b"null", "no object"),
+        (b'"text"', "no object"),
+        (b'{"prompt": "a"}', "`answer` is empty"),
+        (b'{"prompt": "a", "answer": "b"} x', "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"prompt": "", "answer": "b"}', "`prompt` is empty"),
+        (b'{"prompt": "a", "answer": " \\n"}', "`answer` is empty"),
+        (b'{"prompt": "a", "answer": 3}', "`answer` is empty or no text"),
+        (b'{"prompt": null, "answer": "b"}', "`prompt` is empty or no text"),
+        (b'{"prompt": "a", "answer": "\\ud83d"}', "surrogate"),
+        (b'{"prompt": "caf\xe9", "answer": "b"}', "not UTF-8"),
     ],
 )
-def test_line_that_is_no_dialogue_is_refused_with_its_file_and_number(
+def test_line_that_is_no_dialogue_is_left_out_with_its_file_and_number(
     line: bytes, problem: str, tmp_path: Path
 ) -> None:
-    good = b'{"prompt": "a", "answer": "b"}'
+    good, warnings = b'{"prompt": "a", "answer": "b"}', list[str]()
     corpus = open_dialogues(tmp_path, good + b"\n\n" + line + b"\n" + good)
 
-    with pytest.raises(CorpusError, match=rf"fr\.jsonl:3' .*{problem}"):
-        list(iter_dialogues(corpus, FR))
+    rows = list(iter_rows(corpus, FR, warn=warnings.append))
+
+    assert rows == [(1, Dialogue("a", "b")), (4, Dialogue("a", "b"))]
+    assert len(warnings) == 1
+    assert "fr.jsonl:3" in warnings[0]
+    assert problem in warnings[0]
+
+
+def test_text_that_is_not_utf_8_is_left_out_by_its_line(tmp_path: Path) -> None:
+    warnings = list[str]()
+    corpus = open_corpus(
+        write_text(tmp_path, fr=b"un\ncaf\xe9\ntrois\n", en="x"), LANGUAGES, kind="text"
+    )
+
+    assert [row for _, row in iter_rows(corpus, FR, warn=warnings.append)] == ["un", "trois"]
+    assert warnings == ["'fr.txt:2' was left out: it is not UTF-8 ('caf\ufffd')"]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
+def test_text_comes_from_any_kind_of_file_and_goes_on_anywhere(suffix: str, tmp_path: Path) -> None:
+    for code, texts in {"fr": ["un", "deux", "trois"], "en": ["one"]}.items():
+        write_rows(tmp_path / f"{code}{suffix}", texts)
+    corpus = open_corpus(tmp_path, LANGUAGES, kind="text")
+
+    rows = list(iter_rows(corpus, FR))
+
+    assert rows == [(1, "un"), (2, "deux"), (3, "trois")]
+    assert list(iter_rows(corpus, FR, start=2)) == rows[2:]
+
+
+def write_rows(path: Path, texts: list[str]) -> None:
+    if path.suffix == ".parquet":
+        Dataset.from_dict({"text": texts}).to_parquet(path)
+        return
+    rows = [json.dumps({"text": text}) for text in texts] if path.suffix == ".jsonl" else texts
+    path.write_text("\n".join(rows), encoding="utf-8")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Return a folder laid out like a hub dataset with one configuration per language."""
+    folder = tmp_path / "owner" / "wiki"
+    configurations = []
+    for code, texts in {"fr": ["un", "deux"], "en": ["one"]}.items():
+        (folder / code).mkdir(parents=True)
+        Dataset.from_dict({"body": texts}).to_parquet(folder / code / "train.parquet")
+        configurations.append(f"- config_name: v1.{code}\n  data_files: {code}/*.parquet\n")
+    (folder / "README.md").write_text(f"---\nconfigs:\n{''.join(configurations)}---\n")
+    return folder
+
+
+def test_dataset_has_a_configuration_per_language(dataset: Path) -> None:
+    corpus = open_corpus(dataset, LANGUAGES, kind="text", configuration="v1.{code}", column="body")
+
+    assert corpus.name == "wiki (v1.{code})"
+    assert list(iter_text(corpus, FR)) == ["un", "deux"]
+    assert list(iter_text(corpus, EN)) == ["one"]
+
+
+def test_column_that_is_not_there_is_named_with_those_that_are(dataset: Path) -> None:
+    corpus, warnings = (
+        open_corpus(dataset, LANGUAGES, kind="text", configuration="v1.{code}"),
+        list[str](),
+    )
+
+    assert list(iter_rows(corpus, EN, warn=warnings.append)) == []
+    assert "has no `text`, only: body" in warnings[0]
+
+
+def test_configuration_that_is_not_there_is_refused(dataset: Path) -> None:
+    corpus = open_corpus(dataset, LANGUAGES, kind="text", configuration="v2.{code}")
+
+    with pytest.raises(CorpusError, match=r"Cannot read '.*v2\.fr' after 0 rows"):
+        list(iter_text(corpus, FR))
+
+
+def test_configuration_without_a_place_for_the_code_is_refused(dataset: Path) -> None:
+    with pytest.raises(CorpusError, match=r"Expected '\{code\}' in it"):
+        open_corpus(dataset, LANGUAGES, kind="text", configuration="v1.fr")
+
+
+def test_hash_of_what_was_read_depends_on_every_row_and_their_order() -> None:
+    def chained(*rows: str | Dialogue) -> bytes:
+        digest = bytes(32)
+        for row in rows:
+            digest = chain_hash(digest, row)
+        return digest
+
+    rows = ("ab", "c", Dialogue("a", "b"))
+    others = [("a", "bc", rows[2]), rows[::-1], rows[:2], ("ab", "c", Dialogue("b", "a"))]
+    assert len({chained(*rows), *(chained(*other) for other in others)}) == 5

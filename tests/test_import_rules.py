@@ -20,7 +20,10 @@ EDGES = [
     "model_identity", "neuron_set_file", "imports", "corpus", "everyday_prompts", "hooks",
     "loading",
 ]  # fmt: skip
-WORK = ["conversation", "recording", "steerer", "detection", "identification", "countable_text"]
+WORK = [
+    "conversation", "chunks", "running_sums", "partial_results", "processes", "recording",
+    "steerer", "detection", "identification", "countable_text",
+]  # fmt: skip
 USE = [
     "building",
     "contrastive",
@@ -29,6 +32,7 @@ USE = [
     "guard",
     "calibration",
     "evaluation",
+    "report_card",
     "export",
 ]
 SURFACES = ["cli", "api", "ui"]
@@ -48,14 +52,28 @@ ALLOWED: dict[str, list[str]] = {
     **{method: [*WORDS, *DATA] for method in METHODS},
     "methods": [*WORDS, *DATA, "neuron_plans", "residual"],
     "neuron_set_file": ["neuron_set", "activation_stats", "languages", "errors"],
-    "imports": ["neuron_set", "activation_stats", "languages", "errors"],
+    "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],
     "corpus": ["languages", "errors"],
     "everyday_prompts": ["languages", "errors"],
     "hooks": ["architectures", "errors"],
     "model_identity": [],
     "loading": ["architectures", "errors", "model_identity"],
     "conversation": [*WORDS, *DATA, *EDGES],
-    "recording": [*WORDS, *DATA, "hooks", "corpus", "loading", "conversation"],
+    "chunks": [*WORDS, *DATA, "corpus", "loading", "conversation"],
+    "running_sums": [*DATA],
+    "partial_results": ["errors"],
+    "processes": [],
+    "recording": [
+        *WORDS,
+        *DATA,
+        "hooks",
+        "corpus",
+        "loading",
+        "chunks",
+        "running_sums",
+        "partial_results",
+        "processes",
+    ],
     "steerer": [*WORDS, *DATA, "methods", "hooks", "loading"],
     "countable_text": [],
     "identification": ["function_words", "unicode_scripts", "languages", "errors"],
@@ -87,6 +105,7 @@ ALLOWED: dict[str, list[str]] = {
         "guard",
         "calibration",
     ],
+    "report_card": [*WORDS, *DATA, "evaluation"],
     "export": ["steering_plan", "architectures", "loading", "errors"],
     "settings": ["errors", "bundled", "loading"],
     "bundled": ["loading"],

@@ -18,7 +18,7 @@ from steering.errors import StatsError
 from steering.languages import LANGUAGES
 from steering.lape import LapeParameters, LapeSelection, lape, lape_score, quantile_of_all
 from tests.golden.regenerate import LAPE_FILE, selection_to_json, small_stats
-from tests.oracles import lape_by_loops
+from tests.oracles import has_tie_at_rounding_edge, lape_by_loops
 from tests.toy import TOY_LANGUAGES, TOY_PARAMETERS, make_toy_stats
 
 
@@ -35,16 +35,28 @@ def make_stats(active_KLN: Tensor, tokens: Sequence[int]) -> ActivationStats:
 
 @st.composite
 def counts(draw: st.DrawFn) -> tuple[Tensor, list[int]]:
-    """Counts of few tokens, so that equal probabilities and equal entropies are common."""
-    languages, layers = draw(st.integers(2, 4)), draw(st.integers(1, 3))
-    neurons = draw(st.integers(1, 12))
-    tokens = draw(st.lists(st.integers(1, 6), min_size=languages, max_size=languages))
-    shape = (layers, neurons)
-    active = [
-        draw(st.lists(st.integers(0, count), min_size=math.prod(shape), max_size=math.prod(shape)))
-        for count in tokens
-    ]
-    return torch.tensor(active).view(languages, *shape), tokens
+    """Random counts of 2 to 32 languages, of which the first, middle or last may never be active.
+
+    Few tokens make equal probabilities, equal entropies and zeros common; and half of the neurons
+    may be others with their languages swapped, which have the same entropy.
+    """
+    languages = draw(st.integers(2, 32))
+    layers, neurons = draw(st.integers(1, 3)), draw(st.integers(1, 12))
+    most, is_same_for_all = draw(st.sampled_from([1, 6, 1000, 10**8])), draw(st.booleans())
+    random = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    tokens_K11 = torch.randint(1, most + 1, (languages, 1, 1), generator=random)
+    if is_same_for_all:
+        tokens_K11[:] = most
+    uniform_KLN = torch.rand(languages, layers, neurons, generator=random, dtype=torch.float64)
+    active_KLN = (uniform_KLN * (tokens_K11 + 1)).long()
+    if is_same_for_all and draw(st.booleans()):
+        order = torch.randperm(languages, generator=random)
+        active_KLN[..., neurons // 2 :] = active_KLN[order, :, : (neurons + 1) // 2]
+    for silent in draw(st.sets(st.sampled_from([0, languages // 2, languages - 1]))):
+        active_KLN[silent] = 0
+    tokens = tokens_K11.flatten().tolist()
+    assume(not has_tie_at_rounding_edge(active_KLN.tolist(), tokens))
+    return active_KLN, tokens
 
 
 @st.composite
@@ -77,6 +89,45 @@ def test_selection_is_that_of_exact_fractions_and_loops(
     assert selection.lape_score.tolist() == pytest.approx(
         [one.score for one in expected], abs=1e-11
     )
+
+
+@given(counts(), thresholds(), st.sampled_from(["first", "middle", "last"]))
+def test_language_without_neurons_keeps_its_place(
+    recorded: tuple[Tensor, list[int]], parameters: LapeParameters, where: str
+) -> None:
+    active_KLN, tokens = recorded
+    languages = len(tokens)
+    place = {"first": 0, "middle": languages // 2, "last": languages}[where]
+    silent_KLN = torch.cat(
+        [active_KLN[:place], torch.zeros_like(active_KLN[:1]), active_KLN[place:]]
+    )
+    with_silent = [*tokens[:place], 7, *tokens[place:]]
+    assume(languages < 32 and not has_tie_at_rounding_edge(silent_KLN.tolist(), with_silent))
+
+    selection = lape(make_stats(silent_KLN, with_silent), parameters=parameters)
+
+    expected = lape_by_loops(silent_KLN.tolist(), with_silent, parameters)
+    assert selection.is_member.shape == (languages + 1, len(expected))
+    assert selection.is_member.T.tolist() == [one.members for one in expected]
+    assert not selection.is_member[place].any()
+    assert (selection.activation_prob[place] == 0).all()
+
+
+@given(counts(), thresholds())
+def test_layer_by_layer_gives_the_bits_of_all_at_once(
+    recorded: tuple[Tensor, list[int]], parameters: LapeParameters
+) -> None:
+    stats = make_stats(*recorded)
+    probs_LNK = stats.activation_prob("text")
+    k = max(1, round(probs_LNK.numel() * parameters.membership_quantile))
+    bar = probs_LNK.flatten().kthvalue(k).values
+
+    selection = lape(stats, parameters=parameters)
+
+    at = selection.layer, selection.index
+    assert torch.equal(selection.lape_score, lape_score(probs_LNK)[at])
+    assert torch.equal(selection.activation_prob, probs_LNK[at].T)
+    assert torch.equal(selection.is_member, probs_LNK[at].T.gt(bar))
 
 
 @given(counts(), thresholds(), st.randoms(use_true_random=False))
@@ -203,9 +254,25 @@ def test_nothing_is_selected_where_nothing_stands_out() -> None:
 def test_quantile_is_the_kth_smallest_with_k_rounded_half_to_even(
     quantile: float, expected: float
 ) -> None:
-    values = torch.arange(10, 0, -1, dtype=torch.float64).view(1, 5, 2)
+    values = torch.arange(10, 0, -1, dtype=torch.float64).view(5, 2)
 
-    assert quantile_of_all(values, quantile) == expected
+    assert quantile_of_all(lambda: values.split(2), quantile) == expected
+
+
+@given(
+    st.lists(
+        st.floats(min_value=0, allow_infinity=False) | st.floats(0.3, 0.3 + 1e-15), min_size=1
+    ),
+    st.floats(0.001, 0.999),
+    st.integers(1, 9),
+)
+def test_quantile_is_exact_to_the_last_bit_of_any_floats(
+    values: list[float], quantile: float, part: int
+) -> None:
+    parts = torch.tensor(values, dtype=torch.float64).split(part)
+    expected = sorted(values)[max(1, round(len(values) * quantile)) - 1]
+
+    assert quantile_of_all(lambda: parts, quantile) == expected
 
 
 def test_entropy_is_in_nats() -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from steering.loading import (
     BUNDLED_MODEL,
     Quantize,
     load_model,
+    read_identity,
 )
 from steering.model_identity import ModelIdentity, folder_revision, hash_tokenizer
 
@@ -68,6 +70,25 @@ def test_every_family_loads_and_says_which_it_is(family: str, tiny_model_dir: Ma
         hidden_size=32,
         tokenizer_sha256=hash_tokenizer(loaded.tokenizer),
     )
+
+
+def test_configuration_alone_says_what_a_model_is_like(
+    family: str, tiny_model_dir: MakeFolder
+) -> None:
+    folder = tiny_model_dir(family)
+    loaded = load_model(str(folder), quantize="none", device="cpu")
+    for file in folder.iterdir():
+        if file.name != "config.json":
+            file.unlink()
+
+    assert read_identity(str(folder)) == replace(loaded.identity, revision="", tokenizer_sha256="")
+
+
+def test_configuration_of_an_unknown_family_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+
+    with pytest.raises(UnsupportedArchitectureError, match="'bert'"):
+        read_identity(str(tmp_path))
 
 
 def test_revision_of_a_folder_changes_with_its_weights(tmp_path: Path) -> None:

@@ -187,6 +187,15 @@ def test_onset_is_refused_where_no_dialogues_were_recorded(method, toy_set: Neur
         method(only_text, FR, 1.0, AT_ONSET)
 
 
+@pytest.mark.parametrize("method", [amplify_own, damp_others])
+def test_scaling_needs_no_means(method, toy_set: NeuronSet) -> None:  # type: ignore[no-untyped-def]
+    bare = replace(toy_set, value_means={}, gate_means={})
+
+    plan = method(bare, FR, 0.5, AT_ONSET)
+
+    assert effects(plan) == effects(method(toy_set, FR, 0.5, AT_ONSET)) != {}
+
+
 @pytest.mark.parametrize("target", TOY_LANGUAGES, ids=str)
 def test_deactivating_zeroes_its_neurons_everywhere(target: Language, toy_set: NeuronSet) -> None:
     row = TOY_LANGUAGES.index(target)

@@ -84,6 +84,10 @@ def test_means_that_the_set_does_not_hold_are_refused(toy_set: NeuronSet) -> Non
         ({"strengths": {"normal": float("nan")}}, "finite number"),
         ({"strengths": {"huge": 1.0}}, "'gentle', 'normal' or 'strong'"),
         ({"method": "guess"}, "'lape'"),
+        (
+            {"calibration": {"fr": [{"strength": 1, "successes": 3, "trials": 2}]}},
+            "3 successes of 2 trials",
+        ),
         ({"more": 1}, "Extra inputs are not permitted"),
     ],
 )
@@ -115,6 +119,14 @@ def check(
         neurons_per_layer=width,
         tokenizer_sha256=tokenizer,
     )
+
+
+def test_tokenizer_that_an_imported_set_does_not_know_is_not_compared(toy_set: NeuronSet) -> None:
+    unknown = toy_set.metadata.model_copy(update={"tokenizer_sha256": ""})
+
+    check(replace(toy_set, metadata=unknown), tokenizer="1" * 64)
+    with pytest.raises(NeuronSetMismatchError, match="the tokenizers differ"):
+        check(toy_set, tokenizer="1" * 64)
 
 
 def test_set_of_another_hub_model_is_refused_although_the_shapes_agree(toy_set: NeuronSet) -> None:

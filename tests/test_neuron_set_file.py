@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from steering.errors import NeuronSetFormatError
-from steering.neuron_set import NeuronSet
-from steering.neuron_set_file import load_neuron_set, save_neuron_set
+from steering.neuron_set import ImportedFrom, NeuronSet
+from steering.neuron_set_file import FORMAT_VERSION, load_neuron_set, save_neuron_set
 from tests.toy import make_toy_set, without_neurons
 
 Change = Callable[[dict[str, Tensor], dict[str, object]], None]
@@ -34,9 +34,10 @@ def are_equal(one: NeuronSet, other: NeuronSet) -> bool:
         if list(first) != list(second):
             return False
         pairs += [(first[phase], second[phase]) for phase in first]
-    for field in ("control", "token_log_odds"):
+    for field in ("control", "token_log_odds", "lape_score", "activation_prob"):
         if (getattr(one, field) is None) != (getattr(other, field) is None):
             return False
+    pairs = [(first, second) for first, second in pairs if first is not None]
     if one.control is not None and other.control is not None:
         pairs += [(getattr(one.control, n), getattr(other.control, n)) for n in ("layer", "index")]
         for name in ("gate_means", "value_means"):
@@ -123,6 +124,63 @@ def test_residual_means_control_and_log_odds_are_optional(
     save_neuron_set(bare, path)
 
     assert are_equal(load_neuron_set(path), bare)
+
+
+@pytest.fixture
+def imported(toy_set: NeuronSet) -> NeuronSet:
+    """A set of which nothing is known but its neurons and whose they are."""
+    unknown = ("hidden_size", "selection_phase", "prob_quantile", "select_fraction",
+               "membership_quantile")  # fmt: skip
+    origin = ImportedFrom(file="own.neuron.pth", sha256="2" * 64)
+    metadata = toy_set.metadata.model_copy(
+        update={**dict.fromkeys(unknown), "imported_from": origin, "token_counts": {}}
+    )
+    return replace(
+        toy_set,
+        metadata=metadata,
+        lape_score=None,
+        activation_prob=None,
+        gate_means={},
+        value_means={},
+        residual_means={},
+        control=None,
+        token_log_odds=None,
+    )
+
+
+def test_what_an_imported_set_lacks_is_not_in_its_file(imported: NeuronSet, tmp_path: Path) -> None:
+    path = tmp_path / "imported.safetensors"
+
+    save_neuron_set(imported, path)
+
+    assert set(load_file(path)) == {"layer", "index", "is_member"}
+    assert are_equal(load_neuron_set(path), imported)
+
+
+@pytest.mark.parametrize("name", ["lape_score", "activation_prob"])
+def test_only_an_imported_set_may_lack_what_was_recorded(
+    name: str, imported: NeuronSet, toy_set: NeuronSet, saved: Path, tmp_path: Path
+) -> None:
+    change_file(saved, lambda tensors, _header: tensors.pop(name))
+    half = tmp_path / "half.safetensors"
+    save_neuron_set(replace(imported, **{name: getattr(toy_set, name)}), half)  # type: ignore[arg-type]  # a name of the table
+
+    with pytest.raises(NeuronSetFormatError, match=f"missing '{name}'"):
+        load_neuron_set(saved)
+    with pytest.raises(NeuronSetFormatError, match=f"unexpected '{name}'"):
+        load_neuron_set(half)
+
+
+def test_a_file_of_version_two_is_read(toy_set: NeuronSet, saved: Path) -> None:
+    def turn_back(_tensors: dict[str, Tensor], header: dict[str, object]) -> None:
+        assert header["version"] == FORMAT_VERSION == 3
+        header["version"] = 2
+        for name in ("imported_from", "activation_prob_phase"):
+            assert header["set"].pop(name) is None  # type: ignore[attr-defined]  # an object
+
+    change_file(saved, turn_back)
+
+    assert are_equal(load_neuron_set(saved), toy_set)
 
 
 @pytest.mark.parametrize(
@@ -301,13 +359,16 @@ def test_foreign_safetensors_are_refused(metadata: dict[str, str] | None, saved:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("version", 1), ("version", 0), ("version", "1"), ("format", "another")]
+    ("key", "value"),
+    [("version", 1), ("version", 4), ("version", "3"), ("version", [3]), ("format", "another")],
 )
 def test_other_formats_and_versions_are_refused(key: str, value: object, saved: Path) -> None:
     change_file(saved, lambda _tensors, header: header.update({key: value}))
 
-    with pytest.raises(NeuronSetFormatError, match=f"'{value}'.*Expected 'langsteer-neuron-set'"):
+    with pytest.raises(NeuronSetFormatError, match="Expected 'langsteer-neuron-set'") as caught:
         load_neuron_set(saved)
+
+    assert f"'{value}'" in str(caught.value)
 
 
 def set_metadata(**values: object) -> Change:
@@ -326,6 +387,9 @@ def set_metadata(**values: object) -> Change:
         (set_metadata(more="rm"), "more: Extra inputs"),
         (lambda _tensors, header: header.update(set=[1]), "metadata of .* are not valid"),
         (lambda _tensors, header: header["set"].pop("corpus_sha256"), "corpus_sha256: Field"),
+        (set_metadata(hidden_size=None), "'hidden_size' is missing, and the set was not imported"),
+        (set_metadata(selection_phase=None), "'selection_phase' is missing"),
+        (set_metadata(imported_from={"file": "x"}), "imported_from.sha256: Field required"),
     ],
 )
 def test_metadata_that_make_no_sense_are_refused(change: Change, problem: str, saved: Path) -> None:

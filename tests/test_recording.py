@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from steering.activation_stats import ActivationStats, PhaseStats, StatsPhase
+from steering.chunks import ChunkOptions
 from steering.conversation import Message, encode_prompt
 from steering.corpus import Corpus, open_corpus
 from steering.languages import Language
@@ -42,7 +43,7 @@ def text(tmp_path: Path) -> Corpus:
 def write_text(folder: Path, texts: dict[str, list[str]]) -> Corpus:
     for code, lines in texts.items():
         (folder / f"{code}.txt").write_text("\n".join(lines), encoding="utf-8")
-    return open_corpus(folder, LANGUAGES, suffix=".txt")
+    return open_corpus(folder, LANGUAGES, kind="text")
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def write_dialogues(folder: Path, dialogues: dict[str, list[tuple[str, str]]]) -
     for code, rows in dialogues.items():
         lines = [json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in rows]
         (folder / f"{code}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    return open_corpus(folder, LANGUAGES, suffix=".jsonl")
+    return open_corpus(folder, LANGUAGES, kind="dialogues")
 
 
 @dataclass
@@ -102,7 +103,7 @@ def test_text_is_recorded_as_one_packed_row_after_the_other(
 ) -> None:
     model = load_tiny("llama", max_position_embeddings=context)
 
-    stats = record(model, LANGUAGES, text=text)
+    stats = record(model, LANGUAGES, [text]).stats
 
     assert list(stats.phases) == ["text"]
     for language in LANGUAGES:
@@ -119,7 +120,9 @@ def test_onset_is_the_last_position_of_the_prompt_and_body_the_answer(
 ) -> None:
     model = load_tiny("llama")
 
-    stats = record(model, LANGUAGES, dialogues=dialogues, options=RecordingOptions(batch_rows=3))
+    stats = record(
+        model, LANGUAGES, [dialogues], options=RecordingOptions(ChunkOptions(batch_rows=3))
+    ).stats
 
     assert list(stats.phases) == ["onset", "body"]
     for language in LANGUAGES:
@@ -154,10 +157,9 @@ def test_counts_do_not_depend_on_the_batch(
         record(
             model,
             LANGUAGES,
-            text=text,
-            dialogues=dialogues,
-            options=RecordingOptions(batch_rows=rows),
-        )
+            [text, dialogues],
+            options=RecordingOptions(ChunkOptions(batch_rows=rows)),
+        ).stats
         for rows in (1, 3, 8)
     )
 
@@ -174,12 +176,12 @@ def test_counts_do_not_depend_on_the_batch(
 def test_padding_to_the_right_changes_nothing(load_tiny: LoadTiny, tmp_path: Path) -> None:
     """The short dialogue beside a long one: its counts are what is added to the long one's."""
     model, short, long = load_tiny("llama"), ("a", "bcd"), ("x" * 40, "y" * 40)
-    options = RecordingOptions(batch_rows=2)
+    options = RecordingOptions(ChunkOptions(batch_rows=2))
 
     def record_french(name: str, *rows: tuple[str, str]) -> dict[StatsPhase, PhaseStats]:
         (tmp_path / name).mkdir()
         corpus = write_dialogues(tmp_path / name, {"fr": list(rows), "en": [short]})
-        stats = record(model, LANGUAGES, dialogues=corpus, options=options)
+        stats = record(model, LANGUAGES, [corpus], options=options).stats
         return {phase: rows_[FR] for phase, rows_ in stats.phases.items()}
 
     alone, other, both = (
@@ -201,7 +203,7 @@ def test_special_tokens_in_the_text_are_read_but_not_counted(
     model = load_tiny("llama")
     corpus = write_text(tmp_path, {"fr": ["ab<s>c</s>", "d"], "en": ["x"]})
 
-    row = record(model, LANGUAGES, text=corpus).phases["text"][FR]
+    row = record(model, LANGUAGES, [corpus]).stats.phases["text"][FR]
 
     assert row.token_count == 4
     assert row.token_id_count[[BOS, EOS, PAD]].tolist() == [0, 0, 0]
@@ -219,7 +221,9 @@ def test_number_of_tokens_can_be_limited(
     model = load_tiny("llama", max_position_embeddings=16)
     corpus = write_text(tmp_path, {"fr": ["a" * 14, "b" * 56], "en": ["x"]})
 
-    stats = record(model, LANGUAGES, text=corpus, options=RecordingOptions(tokens=tokens))
+    stats = record(
+        model, LANGUAGES, [corpus], options=RecordingOptions(ChunkOptions(tokens=tokens))
+    ).stats
 
     assert stats.phases["text"][FR].token_count == counted
 
@@ -231,7 +235,7 @@ def test_dialogue_that_is_longer_than_the_context_is_cut_but_keeps_its_onset(
     rows = [("p" * 40, "answer"), ("p", "a" * 40), ("p", "a")]
     corpus = write_dialogues(tmp_path, {"fr": rows, "en": [("a", "b")]})
 
-    stats = record(model, LANGUAGES, dialogues=corpus)
+    stats = record(model, LANGUAGES, [corpus]).stats
 
     prompts = [encode_prompt(model.tokenizer, [Message("user", text)])[-16:] for text, _ in rows]
     answers = [encode(model, answer) for _, answer in rows]
@@ -249,24 +253,24 @@ def test_text_and_dialogues_together_are_all_three_phases(
 ) -> None:
     model = load_tiny("llama")
 
-    both = record(model, LANGUAGES, text=text, dialogues=dialogues)
+    both = record(model, LANGUAGES, [text, dialogues]).stats
 
     assert list(both.phases) == ["text", "onset", "body"]
-    assert are_counts_equal(record(model, LANGUAGES, text=text), both)
-    assert are_counts_equal(record(model, LANGUAGES, dialogues=dialogues), both)
+    assert are_counts_equal(record(model, LANGUAGES, [text]).stats, both)
+    assert are_counts_equal(record(model, LANGUAGES, [dialogues]).stats, both)
 
 
 def test_languages_are_recorded_in_the_order_asked_for(load_tiny: LoadTiny, text: Corpus) -> None:
     model = load_tiny("llama")
 
-    stats, turned = record(model, LANGUAGES, text=text), record(model, (EN, FR), text=text)
+    stats, turned = record(model, LANGUAGES, [text]).stats, record(model, (EN, FR), [text]).stats
 
     assert turned.languages == (EN, FR)
     assert are_counts_equal(stats, turned)
 
 
 def test_nothing_to_record_is_empty(load_tiny: LoadTiny) -> None:
-    assert record(load_tiny("llama"), LANGUAGES).phases == {}
+    assert record(load_tiny("llama"), LANGUAGES, []).stats.phases == {}
 
 
 def test_progress_adds_up_to_the_positions_counted(
@@ -277,7 +281,7 @@ def test_progress_adds_up_to_the_positions_counted(
     def note(language: Language, phase: StatsPhase, positions: int) -> None:
         seen[language, phase] = seen.get((language, phase), 0) + positions
 
-    stats = record(load_tiny("llama"), LANGUAGES, text=text, dialogues=dialogues, progress=note)
+    stats = record(load_tiny("llama"), LANGUAGES, [text, dialogues], progress=note).stats
 
     for language in LANGUAGES:
         count = {phase: stats.phases[phase][language].token_count for phase in stats.phases}
@@ -292,7 +296,7 @@ def test_every_family_is_recorded_at_all_sites_and_left_alone(
     ids = torch.arange(10, 20).view(2, 5)
     before = model.model(input_ids=ids).logits
 
-    stats = record(model, LANGUAGES, text=text, dialogues=dialogues)
+    stats = record(model, LANGUAGES, [text, dialogues]).stats
 
     assert torch.equal(model.model(input_ids=ids).logits, before)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.model.modules())
@@ -322,7 +326,7 @@ def test_failing_forward_pass_leaves_no_hooks(
 
     monkeypatch.setattr(model.model.model.norm, "forward", fail)
     with pytest.raises(RuntimeError, match="broken"):
-        record(model, LANGUAGES, text=text)
+        record(model, LANGUAGES, [text])
 
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.model.modules())
 
@@ -333,7 +337,7 @@ def test_tokenizer_without_an_end_token_needs_no_separator(
     model = load_tiny("llama")
     model.tokenizer.eos_token = None
 
-    stats = record(replace(model), LANGUAGES, text=text)
+    stats = record(replace(model), LANGUAGES, [text]).stats
 
     letters = sum(len(encode(model, line)) for line in TEXTS["fr"])
     assert stats.phases["text"][FR].token_count == letters

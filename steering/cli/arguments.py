@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 from pathlib import Path
 
 from steering.errors import SettingsError
@@ -23,14 +24,33 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_chosen_model(options: argparse.Namespace) -> LoadedModel:
-    """Load the model that the arguments name."""
-    return load_model(options.model, quantize=options.quantize)
+def load_chosen_model(options: argparse.Namespace, *, device: str | None = None) -> LoadedModel:
+    """Load the model that the arguments name, on a device where one is given."""
+    return load_model(options.model, quantize=options.quantize, device=device)
 
 
 def parse_languages(text: str) -> list[Language]:
     """Read a list such as `en,fr,ja`."""
     return [parse_language(code) for code in text.split(",") if code.strip()]
+
+
+_TOKEN_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+_TOKENS = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([kmb]?)", re.IGNORECASE)
+
+
+def parse_tokens(text: str) -> int:
+    """Read a number of tokens such as `6000`, `60k`, `1.5M` or `2B`.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none, or not at least one token.
+    """
+    match = _TOKENS.fullmatch(text.strip())
+    tokens = int(float(match[1]) * _TOKEN_UNITS[match[2].lower()]) if match else 0
+    if tokens < 1:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no number of tokens. Expected one from 1 up, such as 6000, 60k or 100M."
+        )
+    return tokens
 
 
 def check_writable(out: Path) -> None:

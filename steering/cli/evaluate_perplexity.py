@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         check_writable(options.json)
     neurons = load_neuron_set(options.neuron_set)
-    corpus = open_corpus(options.text, list(neurons.languages), suffix=".txt")
+    corpus = open_corpus(options.text, neurons.languages, kind="text")
     model = load_chosen_model(options)
     check_set_fits_model(neurons, model)
     row_tokens = min(options.row_tokens, context_tokens(model))

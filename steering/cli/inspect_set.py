@@ -1,55 +1,46 @@
-"""`inspect`: shows what a neuron-set file holds; refuses a damaged one."""
+"""`inspect`: shows the report card of a neuron-set file; refuses a damaged one."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steering.neuron_set import NeuronSet
+from steering.cli.arguments import check_writable, write_text
+from steering.errors import SettingsError
 from steering.neuron_set_file import load_neuron_set
+from steering.report_card.card import make_report_card
+from steering.report_card.page import to_html
+from steering.report_card.text import to_text
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+_PAGE_SUFFIXES = (".html", ".htm")
 
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser("inspect", help="show what a neuron set holds")
     parser.add_argument("set", type=Path, help="a .safetensors file made by build-set")
+    parser.add_argument("--html", type=Path, help="page to write the report card to, with plots")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the set."""
-    print(describe(load_neuron_set(options.set)))
+    """Print the report card, and write it as a page where asked to."""
+    if options.html is not None:
+        _check_page_path(options.html)
+    card = make_report_card(load_neuron_set(options.set))
+    print(to_text(card))
+    if options.html is not None:
+        write_text(options.html, to_html(card))
+        print(f"\nWrote '{options.html}'.")
     return 0
 
 
-def describe(neurons: NeuronSet) -> str:
-    """Return the metadata and the counts per language and layer, as text."""
-    about = neurons.metadata
-    lines = [
-        f"model        {about.model_id} ({about.architecture}, {about.layers} layers x "
-        f"{about.neurons_per_layer} neurons, revision {about.model_revision})",
-        f"selection    LAPE on {about.selection_phase}: prob_quantile {about.prob_quantile:g}, "
-        f"select_fraction {about.select_fraction:g}, "
-        f"membership_quantile {about.membership_quantile:g}",
-        f"selected     {len(neurons.layer)} neurons, "
-        f"{int((neurons.is_member.sum(dim=0) == 1).sum())} of them in one language only",
-        f"corpus       {about.corpus_name} (SHA-256 {about.corpus_sha256[:16]})",
-        f"steering     {about.steering_method or 'not measured'}"
-        + "".join(f", {level} {value:g}" for level, value in about.strengths.items())
-        + (" (median of the languages)" if about.language_strengths else ""),
-    ]
-    lines += [f"measured     {about.evaluation}"] if about.evaluation else []
-    lines += [f"licence      {about.licence}"] if about.licence else []
-    phases = list(about.token_counts)
-    header = ["language", "neurons", *(f"{phase} tokens" for phase in phases), "per layer"]
-    rows = [header]
-    for language in neurons.languages:
-        counts = [str(about.token_counts[phase].get(str(language), 0)) for phase in phases]
-        per_layer = " ".join(map(str, neurons.layer_counts(language)))
-        rows.append([str(language), str(len(neurons.neurons_of(language))), *counts, per_layer])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-             for row in rows]  # fmt: skip
-    return "\n".join([*lines, "", *table])
+def _check_page_path(path: Path) -> None:
+    """Refuse a target that is no page; a set that was named twice by mistake would be lost."""
+    if path.suffix.lower() not in _PAGE_SUFFIXES:
+        raise SettingsError(
+            f"`--html` is '{path}'. Expected a file name that ends in .html; choose another one."
+        )
+    check_writable(path)

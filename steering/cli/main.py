@@ -14,12 +14,22 @@ from steering.cli import (
     chat,
     check,
     evaluate,
+    import_set,
     inspect_set,
     make_dialogues,
 )
-from steering.errors import SteeringError
+from steering.errors import SteeringError, StoppedError
 
-_COMMANDS = (make_dialogues, build_set, calibrate, inspect_set, check, evaluate, chat)
+_COMMANDS = (
+    make_dialogues,
+    build_set,
+    import_set,
+    calibrate,
+    inspect_set,
+    check,
+    evaluate,
+    chat,
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -40,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         return int(options.run(options))
+    except StoppedError as err:
+        print(err, file=sys.stderr)
+        return 130
     except SteeringError as err:
         if options.debug:
             raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,19 +21,21 @@ from steering.evaluation.report import CurvePoint, success_matrix
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
     from steering.evaluation.forcing import ForcingResult
 
 PLOT_SUFFIXES = (".png", ".svg")
 
-_Draw: TypeAlias = "Callable[[Figure], None]"
+Draw: TypeAlias = "Callable[[Figure], None]"
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#E69F00", "#595959"  # Okabe and Ito 2008, and a grey
+BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#595959"  # Okabe and Ito 2008, and a grey
 _COLOUR_MAP = "cividis"  # Nunez et al. 2018, PLOS ONE 13(7): lightness rises evenly
 _DARK_BELOW = 0.5  # of that map, where black letters cannot be read
 _DOTS_PER_INCH = 150
+_NAME_WIDTH, _NAME_HEIGHT = 0.17, 0.045  # of a level, as shares of the axes
 # Neither date nor version goes into a file.
-_METADATA: dict[str, dict[str, str | None]] = {
+METADATA: dict[str, dict[str, str | None]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None, "Creator": None},
 }
@@ -73,9 +75,9 @@ def plot_forcing(results: Mapping[str, ForcingResult], path: Path) -> None:
         axes = figure.add_subplot()
         lfs = {row: result.lfs for row, result in enumerate(results.values())}
         content = {row: share for row, r in enumerate(results.values()) if (share := r.content)}
-        _bars(axes, lfs, offset=-0.19, colour=_BLUE, label="in the chosen language (LFS)")
+        _bars(axes, lfs, offset=-0.19, colour=BLUE, label="in the chosen language (LFS)")
         if content:
-            _bars(axes, content, offset=0.19, colour=_ORANGE, label="and right (content)")
+            _bars(axes, content, offset=0.19, colour=ORANGE, label="and right (content)")
         names = [f"{name} (n={len(result.outcomes)})" for name, result in results.items()]
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
@@ -103,14 +105,9 @@ def plot_matrix(result: ForcingResult, path: Path) -> None:
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        image = axes.imshow(rates, cmap=_COLOUR_MAP, vmin=0, vmax=1, aspect="auto")
-        for y, row in enumerate(rates):
-            for x, rate in enumerate(row):
-                if not math.isnan(rate):
-                    colour = "white" if rate < _DARK_BELOW else "black"
-                    axes.text(x, y, f"{rate:.0%}", ha="center", va="center", color=colour, size=8)
-        axes.set_xticks(range(len(targets)), [str(target) for target in targets])
-        axes.set_yticks(range(len(matrix)), [str(language) for language in matrix])
+        image = draw_rates(
+            axes, rates, rows=list(map(str, matrix)), columns=list(map(str, targets))
+        )
         axes.set_xlabel("chosen language")
         axes.set_ylabel("language of the prompt")
         axes.set_title(result.condition)
@@ -138,28 +135,92 @@ def plot_curve(
         SettingsError: If there are no points, or the file cannot be written.
     """
     _check_not_empty(points, path)
+    _write(
+        path,
+        lambda figure: draw_curve(figure, points, levels=levels, title=title),
+        size=(7.0, 4.2),
+    )
+
+
+def draw_rates(
+    axes: Axes,
+    rates: Sequence[Sequence[float]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    has_percents: bool = True,
+) -> AxesImage:
+    """Draw rates, 0..1, as a heat map, with the percent in every cell; nan leaves a cell empty."""
+    image = axes.imshow(rates, cmap=_COLOUR_MAP, vmin=0, vmax=1, aspect="auto")
+    for y, row in enumerate(rates):
+        for x, rate in enumerate(row):
+            if has_percents and not math.isnan(rate):
+                colour = "white" if rate < _DARK_BELOW else "black"
+                axes.text(x, y, f"{rate:.0%}", ha="center", va="center", color=colour, size=8)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    return image
+
+
+def draw_curve(
+    figure: Figure,
+    points: Sequence[CurvePoint],
+    *,
+    levels: Mapping[str, float] | None = None,
+    title: str = "",
+) -> None:
+    """Draw what `plot_curve` writes into a figure."""
     ordered = sorted(points, key=lambda point: point.strength)
     strengths = [point.strength for point in ordered]
+    axes = figure.add_subplot()
+    shares = [point.success for point in ordered]
+    rates = [share.rate for share in shares]
+    axes.errorbar(strengths, rates, yerr=_whiskers(shares), color=BLUE, marker="o", capsize=3)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("strength")
+    axes.set_ylabel("success (LFS), 95% Wilson interval", color=BLUE)
+    axes.set_title(title, pad=32)
+    quality = axes.twinx()
+    nats = [point.quality_nats for point in ordered]
+    quality.plot(strengths, nats, color=ORANGE, marker="s", linestyle="--")
+    quality.set_ylabel("nats per token (dashed); lower is better", color=GREY)
+    _mark_levels(axes, levels or {})
 
-    def draw(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        shares = [point.success for point in ordered]
-        rates = [share.rate for share in shares]
-        axes.errorbar(strengths, rates, yerr=_whiskers(shares), color=_BLUE, marker="o", capsize=3)
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_xlabel("strength")
-        axes.set_ylabel("success (LFS), 95% Wilson interval", color=_BLUE)
-        axes.set_title(title, pad=20)
-        quality = axes.twinx()
-        nats = [point.quality_nats for point in ordered]
-        quality.plot(strengths, nats, color=_ORANGE, marker="s", linestyle="--")
-        quality.set_ylabel("quality (dashed), nats per token; lower is better", color=_GREY)
-        for name, strength in (levels or {}).items():
-            axes.axvline(strength, color=_GREY, linestyle=":")
-            place = axes.get_xaxis_transform()  # x as data, y as a share of the axes
-            axes.text(strength, 1.01, name, transform=place, ha="center", va="bottom", size=8)
 
-    _write(path, draw, size=(7.0, 4.2))
+def _mark_levels(axes: Axes, levels: Mapping[str, float]) -> None:
+    """Draw a line per level, and its name above; a name that would lie on another stands higher."""
+    left, right = axes.get_xlim()
+    place = axes.get_xaxis_transform()  # x as data, y as a share of the axes
+    ends: list[float] = []  # per row of names, where the last one ends
+    for name, strength in sorted(levels.items(), key=lambda level: level[1]):
+        axes.axvline(strength, color=GREY, linestyle=":")
+        start = (strength - left) / (right - left)
+        row = next((row for row, end in enumerate(ends) if end <= start), len(ends))
+        ends[row : row + 1] = [start + _NAME_WIDTH]
+        height = 1.01 + row * _NAME_HEIGHT
+        axes.text(strength, height, name, transform=place, ha="center", va="bottom", size=8)
+
+
+@contextlib.contextmanager
+def clean_figure(size: tuple[float, float], *, ink: str = "black") -> Iterator[Figure]:
+    """Give a figure of *size* inches that nobody's own matplotlib settings touch.
+
+    They stay away until the figure is saved; *ink* is the colour of letters and axes.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["svg.hashsalt"] = "langsteer"  # else ids are random
+        matplotlib.rc("text", color=ink)
+        matplotlib.rc("axes", edgecolor=ink, labelcolor=ink)
+        matplotlib.rc("xtick", color=ink)
+        matplotlib.rc("ytick", color=ink)
+        figure = Figure(figsize=size, dpi=_DOTS_PER_INCH, layout="constrained")
+        FigureCanvasAgg(figure)  # pyplot would look for a display
+        yield figure
 
 
 def _bars(
@@ -193,23 +254,15 @@ def _check_not_empty(measured: Mapping[str, object] | Sequence[object], path: Pa
         )
 
 
-def _write(path: Path, draw: _Draw, *, size: tuple[float, float]) -> None:
+def _write(path: Path, draw: Draw, *, size: tuple[float, float]) -> None:
     """Draw a figure of *size* inches, write it to a temporary name and rename that."""
     check_plot_path(path)
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     suffix = path.suffix.lower()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()
-            matplotlib.rcParams["svg.hashsalt"] = "langsteer"  # else ids are random
-            figure = Figure(figsize=size, dpi=_DOTS_PER_INCH, layout="constrained")
-            FigureCanvasAgg(figure)  # pyplot would look for a display
+        with clean_figure(size) as figure:
             draw(figure)
-            figure.savefig(temporary, format=suffix[1:], metadata=_METADATA[suffix])
+            figure.savefig(temporary, format=suffix[1:], metadata=METADATA[suffix])
         os.replace(temporary, path)
     except OSError as err:
         raise _not_writable(path, err.strerror or str(err)) from err
