@@ -31,6 +31,7 @@ _SUFFIXES: Mapping[CorpusKind, tuple[str, ...]] = {
 _PROMPTS, _ANSWERS = ("prompt", "question"), ("answer", "response")
 _REPLACEMENT = "\ufffd"  # what stands where bytes are not UTF-8
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_MOST_WARNINGS, _MOST_BAD_AT_FIRST = 20, 1000  # per source
 _SHOWN = 80  # characters of a bad line
 
 
@@ -141,20 +142,31 @@ def iter_rows(
         warn: Told of every row that is left out, by source and number.
 
     Raises:
-        CorpusError: When the source cannot be read, or not any further.
+        CorpusError: When the source cannot be read, or not any further, or begins with so many
+            unusable rows that something else must be wrong.
     """
     source = corpus.sources[language]
     read: Callable[[object], str | Dialogue | None] = (
         partial(_read_text, column=corpus.column) if corpus.kind == "text" else _read_dialogue
     )
+    bad, is_any_good = 0, start > 0
     for number, raw in enumerate(_stream(source, start), start=start + 1):
         try:
             row = read(_parse_line(raw, source))
         except ValueError as err:
-            if warn is not None:
-                warn(f"'{source.label}:{number}' was left out: {err}")
+            bad += 1
+            if bad > _MOST_BAD_AT_FIRST and not is_any_good:
+                raise CorpusError(
+                    f"'{source.label}' begins with {bad} rows that cannot be used; of the last, "
+                    f"{err}. Expected {corpus.kind}; check the file, or name the column with "
+                    "`--text-column`."
+                ) from None
+            if warn is not None and bad <= _MOST_WARNINGS:
+                more = "; more of them are not told" if bad == _MOST_WARNINGS else ""
+                warn(f"'{source.label}:{number}' was left out: {err}{more}")
             continue
         if row:
+            is_any_good = True
             yield number, row
 
 
@@ -187,11 +199,37 @@ def _open_dataset(
             f"The configuration is '{configuration}'. Expected '{{code}}' in it, where the "
             "language's code stands, such as '20231101.{code}'."
         )
+    revision, state = _pin_dataset(name)
     sources = {}
     for language in languages:
         chosen = configuration.replace("{code}", language.code)
-        sources[language] = Source(f"{name}/{chosen}", {"path": name, "name": chosen})
-    return Corpus(f"{Path(name).name} ({configuration})", kind, sources, column)
+        arguments = {"path": name, "name": chosen, **revision}
+        sources[language] = Source(f"{name}/{chosen}", arguments, state=state)
+    shown = f"{name}@{state[:12]}" if revision else Path(name).resolve().name
+    return Corpus(f"{shown} ({configuration})", kind, sources, column)
+
+
+def _pin_dataset(name: str) -> tuple[dict[str, str], str]:
+    """Return the revision to read of a hub dataset, and what changes when its data do.
+
+    So that a reading that goes on days later reads the same rows.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        about = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        return {}, hashlib.sha256(repr(about).encode()).hexdigest()
+    from huggingface_hub import HfApi
+
+    try:
+        revision = HfApi().dataset_info(name).sha or "main"
+    except Exception as err:  # the hub's own errors, httpx's and builtin ones
+        reason = " ".join(str(err).split())[:200]
+        raise CorpusError(
+            f"Cannot find the dataset '{name}' ({type(err).__name__}: {reason}). Expected a folder "
+            "or the name of a dataset on the hub; check the name and the connection."
+        ) from err
+    return {"revision": revision}, revision
 
 
 def _find_file(folder: Path, language: Language, kind: CorpusKind) -> Path:

@@ -7,6 +7,7 @@ Dimension key: see `activation_stats.py`.
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import threading
 import time
@@ -21,8 +22,8 @@ from torch import Tensor
 from steering.activation_stats import ActivationStats, PhaseStats, StatsPhase
 from steering.architectures import Site
 from steering.chunks import Chunk, ChunkOptions, Position, corpus_phases, iter_chunks
-from steering.corpus import Corpus, Warn
-from steering.errors import CorpusError, StoppedError
+from steering.corpus import Corpus, Warn, iter_rows
+from steering.errors import CorpusError, SettingsError, StoppedError
 from steering.hooks import TensorEdit, attached, find_sites
 from steering.languages import Language
 from steering.partial_results import PartialResults, State
@@ -45,6 +46,7 @@ class RecordingOptions:
     Args:
         chunks: Batches and the number of tokens.
         partial: Where to save on the way; None saves nothing.
+        identity: Of the model and of everything else, beside the corpora, that sums depend on.
         save_every_s: Seconds between two savings.
         save_every_tokens: Counted positions between two savings; None for the clock alone.
         processes: Who records together.
@@ -52,6 +54,7 @@ class RecordingOptions:
 
     chunks: ChunkOptions = field(default_factory=ChunkOptions)
     partial: PartialResults | None = None
+    identity: str = ""
     save_every_s: float = 600.0
     save_every_tokens: int | None = None
     processes: Processes = field(default_factory=Processes)
@@ -97,6 +100,7 @@ def record(
     phases: dict[StatsPhase, dict[Language, PhaseStats]] = {}
     digests = []
     with _noticing_stops() as stop:
+        _check_readable(corpora, languages)
         for corpus in corpora:
             read: dict[Language, str] = {}
             for language in languages:
@@ -107,6 +111,18 @@ def record(
                     phases.setdefault(phase, {})[language] = sums.result()
             digests.append(read)
     return Recording(ActivationStats(tuple(languages), phases), tuple(digests))
+
+
+def _check_readable(corpora: Sequence[Corpus], languages: Sequence[Language]) -> None:
+    """Refuse a corpus whose last language cannot be read before hours are spent on the first."""
+    for corpus in corpora:
+        for language in languages:
+            if next(iter_rows(corpus, language), None) is None:
+                raise CorpusError(
+                    f"'{corpus.sources[language].label}' has no usable row for "
+                    f"{language.english_name}. Expected some {corpus.kind}; repair it, or name "
+                    "fewer `--languages`."
+                )
 
 
 class ChunkRecorder:
@@ -184,6 +200,9 @@ class _LanguageRecording:
         self._is_done = False
         processes = options.processes
         self._name = f"{corpus.kind}-{language}-{processes.rank}-of-{processes.count}"
+        source = corpus.sources[language]
+        about = (options.identity, options.chunks, corpus.name, corpus.column, source.state)
+        self._identity = hashlib.sha256(repr(about).encode()).hexdigest()
 
     def run(self, stop: threading.Event, progress: Progress, warn: Warn) -> None:
         """Record from where it stands to the end."""
@@ -206,12 +225,6 @@ class _LanguageRecording:
                 saved_at, unsaved = time.monotonic(), 0
             if stop.is_set():
                 raise self._stopped()
-        if self.position.rows == 0:
-            label = self._corpus.sources[self._language].label
-            raise CorpusError(
-                f"'{label}' has no usable row for {self._language.english_name}. Expected some "
-                f"{self._corpus.kind}; repair it, or name fewer `--languages`."
-            )
         self._is_done = True
         self._save()
 
@@ -229,18 +242,25 @@ class _LanguageRecording:
         return self._recorder.sums
 
     def _chunks(self, warn: Warn) -> Iterator[Chunk]:
-        return iter_chunks(
-            self._model,
-            self._corpus,
-            self._language,
-            options=self._options.chunks,
-            start=self.position,
-            warn=warn,
-        )
+        try:
+            yield from iter_chunks(
+                self._model,
+                self._corpus,
+                self._language,
+                options=self._options.chunks,
+                start=self.position,
+                warn=warn,
+            )
+        except CorpusError:  # a network that went away: what was counted so far stays
+            self._save()
+            raise
 
     def _load(self, progress: Progress) -> None:
-        saved = self._options.partial and self._options.partial.load(self._name)
-        if not saved:
+        if self._options.partial is None:
+            return
+        self._check_same_processes(self._options.partial)
+        saved = self._options.partial.load(self._name, self._identity)
+        if saved is None:
             return
         state, tensors = saved
         self.position, self._is_done = _read_state(state, tensors.pop("leftover"))
@@ -254,6 +274,17 @@ class _LanguageRecording:
             )
             progress(self._language, phase, int(sums.token_id_count.sum()))
 
+    def _check_same_processes(self, partial: PartialResults) -> None:
+        """Refuse to begin anew, and to delete at the end, what other processes have saved."""
+        count = self._options.processes.count
+        others = [name for name in partial.names() if not name.endswith(f"-of-{count}")]
+        if others:
+            begun = others[0].rsplit("-", 1)[1]
+            raise SettingsError(
+                f"'{partial.folder}' was begun by {begun} processes, and these are {count}. "
+                f"Expected as many as before; start {begun}, or delete it to begin anew."
+            )
+
     def _save(self) -> None:
         if self._options.partial is None:
             return
@@ -261,7 +292,7 @@ class _LanguageRecording:
         for phase, sums in self._recorder.sums.items():
             tensors |= {f"{phase}.{key}": tensor for key, tensor in sums.to_tensors().items()}
         self._options.partial.save(
-            self._name, _write_state(self.position, is_done=self._is_done), tensors
+            self._name, self._identity, _write_state(self.position, is_done=self._is_done), tensors
         )
 
     def _stopped(self) -> StoppedError:

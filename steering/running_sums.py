@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from steering.activation_stats import PhaseStats
+from steering.errors import StatsError
 
 SumName: TypeAlias = Literal["gate", "value", "residual"]
 SUM_NAMES: tuple[SumName, ...] = ("gate", "value", "residual")
@@ -90,10 +91,22 @@ class RunningSums:
                 row.low += tensors[f"{name}_low"][layer].to(row.low.device)
 
     def result(self) -> PhaseStats:
-        """Return the sums as plain float64."""
+        """Return the sums as plain float64.
+
+        Raises:
+            StatsError: If one is not finite, because an activation was not.
+        """
         totals = {
             name: _stack([row.high + row.low for row in rows]) for name, rows in self._sums.items()
         }
+        for name, total in totals.items():
+            if not (is_finite := total.isfinite().all(dim=1)).all():
+                layer = int((~is_finite).nonzero()[0])
+                raise StatsError(
+                    f"Activations at the {name} site of layer {layer} are 'inf' or 'nan'. Expected "
+                    "finite numbers; half precision overflows in some models: load this one in "
+                    "bfloat16 or float32."
+                )
         return PhaseStats(
             token_count=int(self.token_id_count.sum()),
             active_count=_stack(self._active),

@@ -257,6 +257,31 @@ def test_column_that_is_not_there_is_named_with_those_that_are(dataset: Path) ->
     assert "has no `text`, only: body" in warnings[0]
 
 
+def test_many_bad_rows_are_told_once_and_a_file_of_nothing_else_is_refused(tmp_path: Path) -> None:
+    good, warnings = '{"prompt": "a", "answer": "b"}', list[str]()
+    some_bad = open_dialogues(tmp_path, "\n".join([good, *["{}"] * 1500, good]).encode())
+
+    assert len(list(iter_rows(some_bad, FR, warn=warnings.append))) == 2
+    assert len(warnings) == 20
+    assert warnings[-1].endswith("more of them are not told")
+
+    (tmp_path / "fr.jsonl").write_text("{}\n" * 1500 + good)
+    with pytest.raises(CorpusError, match="begins with 1001 rows that cannot be used"):
+        list(iter_rows(some_bad, FR))
+
+
+def test_dataset_that_changes_is_another_one(dataset: Path) -> None:
+    def state() -> str:
+        corpus = open_corpus(dataset, LANGUAGES, kind="text", configuration="v1.{code}")
+        return corpus.sources[FR].state
+
+    before = state()
+    assert state() == before
+    Dataset.from_dict({"body": ["autre"]}).to_parquet(dataset / "fr" / "train.parquet")
+
+    assert state() != before
+
+
 def test_configuration_that_is_not_there_is_refused(dataset: Path) -> None:
     corpus = open_corpus(dataset, LANGUAGES, kind="text", configuration="v2.{code}")
 

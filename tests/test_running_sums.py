@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from steering.errors import StatsError
 from steering.running_sums import CountedPositions, RunningSums
 
 UNITS = 5
@@ -79,6 +80,14 @@ def test_order_of_adding_does_not_show(terms: list[Tensor]) -> None:
     assert torch.equal(forward.active_count, backward.active_count)
     plain = (sum(terms), sum(terms[::-1]))
     assert not torch.equal(*plain)  # type: ignore[arg-type]  # tensors: what would go wrong
+
+
+def test_activation_that_is_not_finite_is_refused_by_its_layer() -> None:
+    sums = RunningSums(layers=3, neurons=UNITS, hidden=UNITS, vocabulary=3)
+    sums.add("residual", 2, torch.tensor([1.0, torch.inf, 0, 0, 0], dtype=torch.float64))
+
+    with pytest.raises(StatsError, match="at the residual site of layer 2 are 'inf' or 'nan'"):
+        sums.result()
 
 
 def test_parts_that_were_stored_or_sent_add_up_to_the_whole(terms: list[Tensor]) -> None:

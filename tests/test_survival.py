@@ -194,13 +194,65 @@ def test_partial_results_of_other_text_are_refused(
     with pytest.raises(PassError):
         main([*command, "--out", str(out)])
     failing_after(10**6)
-    with (tmp_path / "text" / "fr.txt").open("a") as file:
-        file.write("\nencore une ligne")
+    with (tmp_path / "text" / "en.txt").open("a") as file:
+        file.write("\none line more")
     capsys.readouterr()
 
     assert main([*command, "--out", str(out)]) == 1
 
     assert "holds partial results of another command, of other text" in capsys.readouterr().err
+
+
+def test_a_language_that_is_left_out_later_costs_nothing_of_the_others(
+    command: list[str],
+    tmp_path: Path,
+    failing_after: Callable[[int], None],
+) -> None:
+    out, fewer = tmp_path / "failed.safetensors", [*command]
+    failing_after(100)  # in the second language
+    with pytest.raises(PassError):
+        main([*command, "--out", str(out)])
+    fewer[fewer.index("en,fr,ja")] = "en,fr"
+
+    failing_after(150)  # less than a whole recording of both takes
+    assert main([*fewer, "--out", str(out)]) == 0
+
+    failing_after(10**6)
+    alone = tmp_path / "alone.safetensors"
+    assert main([*fewer, "--out", str(alone)]) == 0
+    assert out.read_bytes() == alone.read_bytes()
+
+
+def test_another_number_of_processes_is_refused(
+    command: list[str],
+    tmp_path: Path,
+    failing_after: Callable[[int], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "failed.safetensors"
+    failing_after(20)
+    with pytest.raises(PassError):
+        main([*command, "--out", str(out)])
+    failing_after(10**6)
+    folder = tmp_path / "failed.safetensors.partial"
+    (folder / "text-en-0-of-1.safetensors").rename(folder / "text-en-0-of-4.safetensors")
+    capsys.readouterr()
+
+    assert main([*command, "--out", str(out)]) == 1
+
+    assert "was begun by 4 processes, and these are 1" in capsys.readouterr().err
+
+
+def test_last_language_is_looked_at_before_the_first_is_recorded(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bad.safetensors"
+    (tmp_path / "dialogues" / "ja.jsonl").write_text("{}\n" * 3, encoding="utf-8")
+
+    assert main([*command, "--out", str(out)]) == 1
+
+    assert "'ja.jsonl' has no usable row for Japanese" in capsys.readouterr().err
+    assert not saved_states(out)
 
 
 def test_full_disk_is_said_and_leaves_what_was_saved(
@@ -221,7 +273,7 @@ def test_full_disk_is_said_and_leaves_what_was_saved(
         replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("steering.partial_results.os.replace", fill_up)
+        patch.setattr("steering.whole_files.os.replace", fill_up)
         assert main([*command, "--out", str(out)]) == 1
     said = capsys.readouterr().err
     assert "No space left on device" in said
