@@ -8,6 +8,7 @@ Knows nothing of tokens or models.
 
 from __future__ import annotations
 
+import codecs
 import glob
 import hashlib
 import json
@@ -29,7 +30,10 @@ _SUFFIXES: Mapping[CorpusKind, tuple[str, ...]] = {
     "dialogues": (".jsonl", ".parquet"),
 }
 _PROMPTS, _ANSWERS = ("prompt", "question"), ("answer", "response")
-_REPLACEMENT = "\ufffd"  # what stands where bytes are not UTF-8
+# What stands where bytes are not UTF-8: no character, so that no text holds it by itself. U+FFFD,
+# the usual one, does occur: models write it.
+_NOT_UTF_8 = "\U0010fffe"
+_MARKING = "langsteer-mark"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _MOST_WARNINGS, _MOST_BAD_AT_FIRST = 20, 1000  # per source
 _SHOWN = 80  # characters of a bad line
@@ -77,6 +81,16 @@ class Corpus:
     kind: CorpusKind
     sources: Mapping[Language, Source]
     column: str = "text"
+
+
+def _mark(err: UnicodeError) -> tuple[str, int]:
+    """Put the mark where bytes are not UTF-8, and go on behind them."""
+    if not isinstance(err, UnicodeDecodeError):
+        raise err
+    return _NOT_UTF_8, err.end
+
+
+codecs.register_error(_MARKING, _mark)
 
 
 def open_corpus(
@@ -259,7 +273,7 @@ def _file_source(path: Path) -> Source:
     if path.suffix == ".parquet":
         arguments["path"] = "parquet"
     else:
-        arguments |= {"path": "text", "encoding": "utf-8-sig", "encoding_errors": "replace"}
+        arguments |= {"path": "text", "encoding": "utf-8-sig", "encoding_errors": _MARKING}
     return Source(
         label=path.name,
         arguments=arguments,
@@ -304,7 +318,7 @@ def _parse_line(raw: object, source: Source) -> object:
     if source.arguments["path"] != "text" or not isinstance(raw, dict):
         return raw
     line = str(raw["text"])
-    if _REPLACEMENT in line:
+    if _NOT_UTF_8 in line:
         raise ValueError(f"it is not UTF-8 ({line[:_SHOWN]!r})")
     if not line.strip():
         return ""

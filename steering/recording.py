@@ -117,11 +117,13 @@ def _check_readable(corpora: Sequence[Corpus], languages: Sequence[Language]) ->
     """Refuse a corpus whose last language cannot be read before hours are spent on the first."""
     for corpus in corpora:
         for language in languages:
-            if next(iter_rows(corpus, language), None) is None:
+            left_out: list[str] = []
+            if next(iter_rows(corpus, language, warn=left_out.append), None) is None:
+                reason = f" ({left_out[0]})" if left_out else ""
                 raise CorpusError(
                     f"'{corpus.sources[language].label}' has no usable row for "
-                    f"{language.english_name}. Expected some {corpus.kind}; repair it, or name "
-                    "fewer `--languages`."
+                    f"{language.english_name}{reason}. Expected some {corpus.kind}; repair it, or "
+                    "name fewer `--languages`."
                 )
 
 

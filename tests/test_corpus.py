@@ -203,7 +203,7 @@ def test_text_that_is_not_utf_8_is_left_out_by_its_line(tmp_path: Path) -> None:
     )
 
     assert [row for _, row in iter_rows(corpus, FR, warn=warnings.append)] == ["un", "trois"]
-    assert warnings == ["'fr.txt:2' was left out: it is not UTF-8 ('caf\ufffd')"]
+    assert warnings == ["'fr.txt:2' was left out: it is not UTF-8 ('caf\\U0010fffe')"]
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
@@ -245,6 +245,12 @@ def test_dataset_has_a_configuration_per_language(dataset: Path) -> None:
     assert corpus.name == "wiki (v1.{code})"
     assert list(iter_text(corpus, FR)) == ["un", "deux"]
     assert list(iter_text(corpus, EN)) == ["one"]
+
+
+def test_the_sign_that_models_write_for_half_a_character_is_text(tmp_path: Path) -> None:
+    corpus = open_corpus(write_text(tmp_path, fr="un \ufffd", en="x"), LANGUAGES, kind="text")
+
+    assert list(iter_text(corpus, FR)) == ["un \ufffd"]
 
 
 def test_column_that_is_not_there_is_named_with_those_that_are(dataset: Path) -> None:
