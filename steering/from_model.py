@@ -9,7 +9,6 @@ Knows how to ask, not what is recorded on the answers.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +120,8 @@ def make_corpora(
     prompts = questions.prompts()
     asking = _Asking(
         ask=ask or make_ask(model, max_new_tokens=questions.max_new_tokens),
-        partial=PartialResults(folder, _identity(model, questions, prompts)),
+        partial=PartialResults(folder),
+        identity=f"{model_state(model)} {questions.max_new_tokens} {BATCH_ROWS}",
         processes=processes or Processes(),
         progress=progress or (lambda *_: None),
     )
@@ -148,17 +148,23 @@ def make_corpora(
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """Asks batch by batch, and saves every one."""
+    """Asks batch by batch, and saves every one.
+
+    The identity is all that answers depend on beside what is asked.
+    """
 
     ask: Ask
     partial: PartialResults
+    identity: str
     processes: Processes
     progress: AnswerProgress
 
     def replies(self, target: Language, prompts: Sequence[str]) -> list[str]:
         """Return the reply to every prompt, of all processes together."""
         name = f"answers-{target}-{self.processes.rank}-of-{self.processes.count}"
-        saved = self.partial.load(name)
+        identity = hashlib.sha256(repr((self.identity, prompts)).encode()).hexdigest()
+        self.partial.check_same_processes(self.processes.count)
+        saved = self.partial.load(name, identity)
         batches = cast("dict[str, list[str]]", dict(saved[0])) if saved else {}
         for number, start in enumerate(range(0, len(prompts), BATCH_ROWS)):
             if not self.processes.takes(number):
@@ -166,7 +172,7 @@ class _Asking:
             batch = prompts[start : start + BATCH_ROWS]
             if str(number) not in batches:
                 batches[str(number)] = list(self._ask(batch, target, start))
-                self.partial.save(name, batches, {})
+                self.partial.save(name, identity, batches, {})
             self.progress(target, len(batch))
         parts = self.processes.gather_values(batches)
         whole = {int(number): part[number] for part in parts for number in part}
@@ -180,15 +186,6 @@ class _Asking:
                 f"Stopped after {start} answers in {target.english_name}; what there is lies in "
                 f"'{self.partial.folder}'. Run the same command again to go on from there."
             ) from None
-
-
-def _identity(
-    model: LoadedModel, questions: Questions, prompts: Mapping[Language, Sequence[str]]
-) -> str:
-    """Return a hash of everything that the answers depend on."""
-    asked = {str(target): texts for target, texts in prompts.items()}
-    about = [model_state(model), questions.max_new_tokens, BATCH_ROWS, asked]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 def _counts(made: Mapping[Language, MadeDialogues]) -> str:

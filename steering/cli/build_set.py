@@ -1,7 +1,6 @@
 """`build-set`: the one-time detection script, from text and dialogues to a neuron-set file."""
 
 import argparse
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,6 @@ from steering.cli.recording import (
     ask_model,
     describe_origin,
     open_corpora,
-    partial_folder,
     record_with_bar,
 )
 from steering.errors import SettingsError
@@ -34,6 +32,7 @@ from steering.from_model import Questions
 from steering.lape import LapeParameters
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set, save_neuron_set
+from steering.partial_results import PartialResults
 from steering.processes import join_processes
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         parser.add_argument(flag, type=float, default=getattr(defaults, name), help=help_text)
     parser.add_argument("--batch-size", type=int, default=8, help="rows per forward pass")
     parser.add_argument(
-        "--tokens", type=parse_tokens, help="most text tokens per language, as 100M (default: all)"
+        "--tokens", type=parse_tokens, help="most tokens per language, as 100M (default: all)"
     )
     parser.add_argument(
         "--checkpoint-minutes", type=float, default=10.0, help="between two savings on the way"
@@ -125,13 +124,14 @@ def run(options: argparse.Namespace) -> int:
     check_writable(options.out)
     processes = join_processes()
     model = load_chosen_model(options, device=processes.device)
+    partial = PartialResults(options.out.with_name(f"{options.out.name}.partial"))
     if imported:
         check_can_complete(imported, model.identity)
     if questions:
-        made = ask_model(model, questions, partial_folder(options.out) / "answers", processes)
+        made = ask_model(model, questions, partial.folder / "answers", processes)
         corpora, languages = list(made.corpora), list(made.languages)
         imported = imported and choose_languages(imported, languages)
-    recording = record_with_bar(model, languages, corpora, options, processes)
+    recording = record_with_bar(model, languages, corpora, options, partial, processes)
     if processes.is_first:
         origin = describe_origin(corpora, recording, options)
         if imported:
@@ -146,7 +146,7 @@ def run(options: argparse.Namespace) -> int:
         _print_summary(neurons, options.out, "imported" if imported else f"selected on {phase}")
     processes.wait()
     if processes.is_first:
-        shutil.rmtree(partial_folder(options.out), ignore_errors=True)
+        partial.remove()
     return 0
 
 

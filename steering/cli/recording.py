@@ -4,6 +4,7 @@ Knows the command's options; what is recorded and how is `steering/recording.py`
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from steering.activation_stats import StatsPhase
 from steering.building import SetOrigin
-from steering.chunks import ChunkOptions, recording_identity
+from steering.chunks import ChunkOptions, model_state
 from steering.corpus import Corpus, hash_rows_read, iter_dialogues, iter_text, open_corpus
 from steering.from_model import MadeCorpora, Questions, make_corpora
 from steering.languages import Language
@@ -70,11 +71,6 @@ def ask_model(
     return corpora
 
 
-def partial_folder(out: Path) -> Path:
-    """Return where a command keeps what it has so far."""
-    return out.with_name(f"{out.name}.partial")
-
-
 def describe_origin(
     corpora: Sequence[Corpus], recording: Recording, options: argparse.Namespace
 ) -> SetOrigin:
@@ -92,11 +88,10 @@ def record_with_bar(
     languages: Sequence[Language],
     corpora: Sequence[Corpus],
     options: argparse.Namespace,
+    partial: PartialResults,
     processes: Processes,
 ) -> Recording:
-    """Record under a bar, saving on the way beside the set that is to be written."""
-    chunks = ChunkOptions(options.batch_size, options.tokens)
-    identity = recording_identity(model, corpora, chunks)
+    """Record under a bar, saving on the way."""
     total = _estimate_tokens(model, corpora, options.tokens)
     with tqdm(
         total=total and total // processes.count,
@@ -119,8 +114,9 @@ def record_with_bar(
             languages,
             corpora,
             options=RecordingOptions(
-                chunks,
-                PartialResults(partial_folder(options.out), identity),
+                ChunkOptions(options.batch_size, options.tokens),
+                partial,
+                model_state(model),
                 save_every_s=60 * options.checkpoint_minutes,
                 save_every_tokens=options.checkpoint_tokens,
                 processes=processes,
@@ -150,8 +146,7 @@ def _estimate_tokens(
             sample_bytes = max(1, sum(len(text.encode()) for text in texts))
             share = 1.0 if corpus.kind == "text" else 0.5  # dialogue files hold prompts as well
             estimate = tokens / sample_bytes * source.bytes * share
-            is_limited = limit is not None and corpus.kind == "text"
-            total += min(estimate, limit or 0) if is_limited else estimate
+            total += min(estimate, limit or math.inf)
     return int(total)
 
 

@@ -7,7 +7,6 @@ Knows the engine, not the components of the page.
 
 import hashlib
 import logging
-import shutil
 import threading
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from typing import Literal, TypeAlias
 
 from steering.activation_stats import StatsPhase
 from steering.building import SetOrigin, build_neuron_set
-from steering.chunks import ChunkOptions, model_state, recording_identity
+from steering.chunks import ChunkOptions, model_state
 from steering.contrastive import BATCH_ROWS
 from steering.conversation import Message
 from steering.corpus import hash_rows_read
@@ -245,7 +244,7 @@ class SetMaker:
         # Of other questions nothing can be used, so that they have another folder.
         asked = f"{model_state(model)} {self._questions}"
         digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
-        folder = path.with_name(f"{path.stem}-{digest}.partial")
+        partial = PartialResults(path.with_name(f"{path.stem}-{digest}.partial"))
         self._pace.done, self._pace.recorded = 0, 0.0
         answered: Counter[Language] = Counter()
 
@@ -255,17 +254,16 @@ class SetMaker:
             self._say(f"Asking for answers in {language.english_name}: {answered[language]} so far")
 
         made = make_corpora(
-            model, self._questions, folder / "answers", ask=self._ask, progress=note
+            model, self._questions, partial.folder / "answers", ask=self._ask, progress=note
         )
-        neurons = self._record(model, made, folder)
+        neurons = self._record(model, made, partial)
         self._check_stop()
         save_neuron_set(neurons, path)
-        shutil.rmtree(folder, ignore_errors=True)
+        partial.remove()
         self._neurons = neurons
         return made.summary
 
-    def _record(self, model: LoadedModel, made: MadeCorpora, folder: Path) -> NeuronSet:
-        chunks = ChunkOptions(batch_rows=_PASS_ROWS)
+    def _record(self, model: LoadedModel, made: MadeCorpora, partial: PartialResults) -> NeuronSet:
         passes = sum(made.made[one].on_target / _PASS_ROWS + 2 for one in made.languages)
         step = 1 / max(1.0, passes)
 
@@ -278,8 +276,9 @@ class SetMaker:
             made.languages,
             made.corpora,
             options=RecordingOptions(
-                chunks,
-                PartialResults(folder, recording_identity(model, made.corpora, chunks)),
+                ChunkOptions(batch_rows=_PASS_ROWS),
+                partial,
+                model_state(model),
                 save_every_s=_SAVE_EVERY_S,
                 run_pass=self._run_pass,
             ),
