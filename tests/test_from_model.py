@@ -14,6 +14,7 @@ from steering.corpus import iter_dialogues, iter_text
 from steering.errors import CorpusError, SettingsError, StoppedError
 from steering.from_model import Questions, make_corpora
 from steering.loading import LoadedModel
+from steering.methods import default_method
 from steering.neuron_set_file import load_neuron_set
 from steering.processes import Processes
 from tests.scripted_answers import script_answers
@@ -131,6 +132,18 @@ def test_answers_to_other_questions_are_refused(model: LoadedModel, tmp_path: Pa
         make_corpora(model, other, tmp_path, ask=script_answers("en", "fr", "ja"))
 
 
+def test_answers_that_other_processes_saved_are_not_begun_anew(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    make_corpora(model, QUESTIONS, tmp_path, ask=script_answers("en", "fr", "ja"))
+    ask = Counted(script_answers("en", "fr", "ja"))
+
+    with pytest.raises(SettingsError, match="begun by 1 processes, and these are 2"):
+        make_corpora(model, QUESTIONS, tmp_path, ask=ask, processes=Processes(0, 2))
+
+    assert ask.batches == 0
+
+
 class OneOfTwo(Processes):
     """One of two processes, whose other one has its batches of every language ready."""
 
@@ -199,6 +212,7 @@ def test_build_set_needs_nothing_but_a_model_and_gives_the_same_bytes_twice(
     assert neurons.metadata.selection_phase == "text"
     assert neurons.metadata.token_counts["onset"]["en"] == 40
     assert neurons.metadata.corpus_name == "everyday prompts, answered by the model"
+    assert default_method(neurons) == "redirect"
     assert "Answers kept: English 40 of 40" in said
     assert "does not command them: Arabic 0 of 40, German 0 of 40" in said
     assert not list(tmp_path.glob("*.partial"))

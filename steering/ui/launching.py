@@ -32,7 +32,7 @@ def serve(settings: Settings) -> None:
     """Open the page and keep it open until the program is interrupted.
 
     Raises:
-        SettingsError: If the address cannot be listened on.
+        SettingsError: If the address cannot be listened on, or the page does not answer there.
         NeuronSetFormatError: If the neuron set cannot be read.
     """
     _check_address(settings.server_name, settings.server_port)
@@ -45,8 +45,14 @@ def serve(settings: Settings) -> None:
     page = build_page(Chat(engine, neurons, settings.max_new_tokens, maker), model=settings.model)
     try:
         open_page(page, name=settings.server_name, port=settings.server_port)
-    except OSError as err:  # taken since it was checked
-        raise SettingsError(_cannot_listen(settings.server_name, settings.server_port)) from err
+    except OSError as err:  # taken since it was checked, or Gradio's server was too slow
+        raise SettingsError(
+            f"{_cannot_listen(settings.server_name, settings.server_port)} If nothing does, the "
+            "machine was too busy; start again."
+        ) from err
+    except Exception as err:  # Gradio asks its own page whether it is there: ValueError, httpx's
+        page.close(verbose=False)
+        raise SettingsError(_does_not_answer(settings, err)) from err
     finally:
         if maker is not None:
             maker.stop()
@@ -106,6 +112,15 @@ def _check_address(name: str, port: int) -> None:
             probe.bind(address)
     except OSError as err:
         raise SettingsError(_cannot_listen(name, port, err)) from err
+
+
+def _does_not_answer(settings: Settings, err: Exception) -> str:
+    reason = " ".join(str(err).split())[:200]
+    return (
+        f"The page does not answer on '{settings.server_name}' port '{settings.server_port}' "
+        f"({type(err).__name__}: {reason}). Expected that it does within seconds; start again when "
+        "the machine is less busy, or leave localhost out of its proxy (NO_PROXY=localhost)."
+    )
 
 
 def _cannot_listen(name: str, port: int, err: OSError | None = None) -> str:

@@ -48,9 +48,6 @@ Stage: TypeAlias = Literal["loading", "measuring", "offered", "making", "stoppin
 USUAL_LANGUAGES = tuple(
     LANGUAGES[code] for code in ("en", "zh", "hi", "es", "fr", "ar", "pt", "ru")
 )
-# Nobody has calibrated the set. Of what needs no calibration this did best on the bundled model's
-# own answers: 23 of 24 prompts in the language, `lape` 5 (docs/log.md).
-_METHOD = "redirect"
 _PROMPTS = 120  # per language: half of what `build-set` asks, as somebody waits
 
 _HEARTBEAT_S = 0.1
@@ -284,15 +281,13 @@ class SetMaker:
             ),
             progress=note,
         )
-        neurons = build_neuron_set(
+        return build_neuron_set(
             model.identity,
             recording.stats,
             phase="text",
             parameters=LapeParameters(),
             origin=SetOrigin(made.corpora[0].name, hash_rows_read(made.corpora, recording.digests)),
         )
-        about = neurons.metadata.model_copy(update={"steering_method": _METHOD})
-        return replace(neurons, metadata=about)
 
     def _ask(self, prompts: Sequence[str]) -> Sequence[str]:
         """Return the replies to one batch, begun anew when somebody who chats came between."""

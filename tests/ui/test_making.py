@@ -15,7 +15,7 @@ from steering.errors import ModelLoadError
 from steering.generation import ReplyUpdate
 from steering.kept_sets import kept_set_path
 from steering.loading import LoadedModel
-from steering.methods import SteeringRequest, make_plan
+from steering.methods import SteeringRequest, default_method, make_plan
 from steering.steering_plan import NO_STEERING
 from steering.ui.making import Making, SetMaker, Stage
 from tests.scripted_answers import script_answers
@@ -167,6 +167,7 @@ def test_a_made_set_is_used_at_once_and_found_at_the_next_start(
     assert made.languages == LANGUAGES
     assert set(made.residual_means) == {"text", "onset", "body"}
     assert make_plan(made, SteeringRequest(FR, source=EN)).edits
+    assert default_method(made) == "redirect"
     path = kept_set_path(tmp_path, model.identity)
     assert list(path.parent.iterdir()) == [path]
     again = SetMaker(engine, tmp_path)  # type: ignore[arg-type]  # all that it needs
