@@ -80,7 +80,7 @@ class PhaseStats:
 
     def _shapes(self) -> list[tuple[int, ...]]:
         sums = (self.active_count, self.residual_sum, self.token_id_count, self.routed_count)
-        return [() if one is None else tuple(one.shape) for one in sums]
+        return [tuple(one.shape) for one in sums if one is not None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,11 +18,10 @@ from accelerate import cpu_offload, disk_offload
 from transformers import AutoModelForCausalLM
 
 from steering.cli.arguments import add_model_arguments, load_chosen_model
-from steering.conversation import Message
 from steering.corpus import open_corpus
-from steering.engine import Engine, GenerationRequest
 from steering.errors import ModelLoadError, SettingsError
 from steering.evaluation.perplexity import mean_nll_nats
+from steering.generation import Sampling, generate
 from steering.hooks import input_device
 from steering.loading import LoadedModel, load_model
 from steering.recording import record
@@ -93,11 +92,11 @@ def test_model_whose_weights_wait_elsewhere_answers_as_ever(
 ) -> None:
     model = load_tiny("llama")
 
-    def answer(one: LoadedModel) -> str:
-        request = GenerationRequest([Message("user", "Hello")], make_random_plan(1, *PHASES))
-        return "".join(Engine(lambda: one).stream(request))
+    def answer(one: LoadedModel) -> list[str]:
+        with steered(one.model, [make_random_plan(1, *PHASES)]):
+            return generate(one, ["Hello"], sampling=Sampling(max_new_tokens=8, temperature=1.0))
 
-    assert answer(offload(model)) == answer(model) != ""
+    assert answer(offload(model)) == answer(model) != [""]
 
 
 def load_with(*arguments: str, device: str | None = None) -> LoadedModel:

@@ -19,6 +19,7 @@ from steering.experts import Routing, prepare_experts
 from steering.hooks import attached, find_sites, noting_routing
 from steering.loading import LoadedModel, load_model
 from steering.recording import record
+from steering.running_sums import RunningSums
 from steering.steerer import steered
 from steering.steering_plan import PHASES, Edit, SteeringPlan
 from tests.conftest import EOS
@@ -214,6 +215,18 @@ def test_counts_are_over_the_tokens_that_went_to_the_expert(
     both = stats.phases["text"][FR] + stats.phases["text"][EN]
     assert both.routed_count is not None
     assert int(both.routed_count[0].sum()) == PER_TOKEN * both.token_count
+
+
+def test_sums_of_processes_hold_the_routed_tokens() -> None:
+    parts = [RunningSums(layers=1, neurons=6, hidden=2, vocabulary=3, experts=3) for _ in range(2)]
+    for part, counts in zip(parts, ([1, 0, 4], [2, 5, 0]), strict=True):
+        part.add_routed(0, torch.tensor(counts))
+
+    total = RunningSums.zeros_like(parts[0].to_tensors())
+    for part in parts:
+        total.add_tensors(part.to_tensors())
+
+    assert total.result().routed_count.tolist() == [[3, 5, 4]]  # type: ignore[union-attr]  # there
 
 
 def test_no_tokens_at_all_go_through(model: PreTrainedModel) -> None:

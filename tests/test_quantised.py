@@ -69,7 +69,10 @@ def test_set_of_a_quantised_model_is_of_its_own_activations_and_steers_it(
     assert not torch.allclose(*streams, atol=1e-2)
     assert torch.allclose(*streams, atol=2)  # the weights differ in a tenth of their size at most
     assert not torch.allclose(steered[0], base[0], atol=1e-2)
-    assert torch.equal(steered[1], base[1])
+    if quantize == "nf4":
+        assert torch.equal(steered[1], base[1])
+    # In int8 bitsandbytes takes columns in float16 that are large in any row of the batch.
+    assert torch.allclose(steered[1], base[1], atol=2e-2)
     assert torch.equal(run(model), base)
 
 
