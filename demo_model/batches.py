@@ -1,4 +1,4 @@
-"""Turns text and dialogues into training rows. A batch depends on the seed and the step alone.
+"""Turns text and dialogues into training rows. A batch depends on a seed and the step alone.
 
 So a run that was stopped goes on exactly where it was, with no state but the step number.
 Knows nothing of the model.
@@ -48,20 +48,19 @@ class BatchMaker:
     """Makes training batches from natural text and sampled dialogues."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, lines: Mapping[str, Sequence[str]], *, seed: int
+        self, tokenizer: PreTrainedTokenizerFast, lines: Mapping[str, Sequence[str]]
     ) -> None:
         """Tokenise all text once; *lines* are the training lines per language."""
         self._tokenizer = tokenizer
-        self._seed = seed
         self._text = {code: _pack(tokenizer, rows) for code, rows in lines.items()}
         low, high = PROMPT_CHARS
         self._other_prompts = {
             code: [row for row in rows if low <= len(row) <= high] for code, rows in lines.items()
         }
 
-    def text_batch(self, step: int, *, rows: int, tokens: int) -> Batch:
+    def text_batch(self, seed: int, step: int, *, rows: int, tokens: int) -> Batch:
         """Return rows of natural text, languages in turn, loss on every token."""
-        rng = np.random.default_rng([self._seed, step])
+        rng = np.random.default_rng([seed, step])
         codes = list(self._text)
         start = int(rng.integers(len(codes)))
         windows = [
@@ -70,9 +69,11 @@ class BatchMaker:
         ids = torch.from_numpy(np.stack(windows))
         return Batch(ids, ids.clone(), torch.arange(tokens).expand(rows, -1))
 
-    def dialogue_batch(self, step: int, *, rows: int, tokens: int, is_rough: bool = False) -> Batch:
+    def dialogue_batch(
+        self, seed: int, step: int, *, rows: int, tokens: int, is_rough: bool = False
+    ) -> Batch:
         """Return rows packed with whole dialogues, loss on the answers only."""
-        rng = random.Random(f"{self._seed}:{step}")
+        rng = random.Random(f"{seed}:{step}")
         stream = self._dialogue_tokens(rng, is_rough=is_rough)
         made = [_fill_row(stream, tokens) for _ in range(rows)]
         ids = torch.tensor([row[0] for row in made])

@@ -12,7 +12,7 @@ from demo_model.grammar.world import Frame, Slots
 
 COMBINATION_FRACTION = 0.15
 PAIR_FRACTION = 0.08
-HELD_OUT_OTHER_PROMPTS = 6  # of the 30 prompts outside the topics
+HELD_OUT_OTHER_PROMPTS = 6  # of the 55 prompts outside the topics
 
 
 def _share(*key: str) -> float:

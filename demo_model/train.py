@@ -32,6 +32,20 @@ WEIGHTS_DIR = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True, slots=True)
+class Restart:
+    """More steps after the rate has fallen: it rises again, and other dialogues are drawn."""
+
+    steps: int
+    peak_rate: float
+    seed: int
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate at a step of its own: constant for a fifth, then falling."""
+        progress = max(0.0, (step - self.steps / 5) / (self.steps * 4 / 5))
+        return self.peak_rate * min((step + 1) / 50, max(1 - progress**0.5, 0.01))
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """All numbers of the training run; the card repeats them."""
 
@@ -52,13 +66,33 @@ class Recipe:
     peak_rate: float = 3e-3
     warmup_steps: int = 100
     constant_steps: int = 4400  # then the rate falls as 1 - sqrt(progress), to a hundredth
+    restarts: tuple[Restart, ...] = (
+        Restart(steps=5000, peak_rate=1.5e-3, seed=101),
+        Restart(steps=7500, peak_rate=1.5e-3, seed=202),
+    )
     weight_decay: float = 0.1
     gradient_norm: float = 1.0
 
     @property
     def steps(self) -> int:
-        """Return the number of steps of both stages."""
+        """Return the number of all steps."""
+        return self._first_steps + sum(part.steps for part in self.restarts)
+
+    @property
+    def _first_steps(self) -> int:
+        """Return the number of steps before the first restart."""
         return self.text_steps + self.dialogue_steps
+
+    def part_of(self, step: int) -> tuple[Restart | None, int]:
+        """Return the restart that a step belongs to, None before the first, and its own number."""
+        step_of_part, part = step, None
+        for length, following in zip(
+            (self._first_steps, *(one.steps for one in self.restarts)), self.restarts, strict=False
+        ):
+            if step_of_part < length:
+                break
+            step_of_part, part = step_of_part - length, following
+        return part, step_of_part
 
     def rate(self, step: int) -> float:
         """Return the learning rate at a step: warm-up, constant, then 1 - sqrt of the progress.
@@ -66,7 +100,10 @@ class Recipe:
         A batch is small, so that most of what a high rate learns is noise: at a third of the peak
         rate the loss fell by 0.1 nats within 300 steps (docs/log.md).
         """
-        progress = max(0, step - self.constant_steps) / (self.steps - self.constant_steps)
+        part, own_step = self.part_of(step)
+        if part is not None:
+            return part.rate(own_step)
+        progress = max(0, step - self.constant_steps) / (self._first_steps - self.constant_steps)
         return self.peak_rate * min((step + 1) / self.warmup_steps, max(1 - progress**0.5, 0.01))
 
 
@@ -127,7 +164,7 @@ class Trainer:
 
     def _resume(self) -> None:
         state = json.loads((self.folder / "state.json").read_text())
-        if state["recipe"] != asdict(self.recipe):
+        if state["recipe"] != json.loads(json.dumps(asdict(self.recipe))):
             raise SystemExit(
                 f"error: '{self.folder}' holds a run of another recipe. "
                 "Give another --work folder, or delete this one."
@@ -183,17 +220,20 @@ def _config(recipe: Recipe) -> LlamaConfig:
 
 def make_batch(maker: BatchMaker, recipe: Recipe, step: int) -> Batch:
     """Return the batch of a step of either stage."""
+    part, _ = recipe.part_of(step)
+    seed = recipe.seed if part is None else part.seed
     if step < recipe.text_steps:
-        return maker.text_batch(step, rows=recipe.text_rows, tokens=recipe.text_row_tokens)
+        return maker.text_batch(seed, step, rows=recipe.text_rows, tokens=recipe.text_row_tokens)
     tokens = recipe.dialogue_row_tokens
     return join(
         maker.dialogue_batch(
+            seed,
             step,
             rows=recipe.dialogue_rows,
             tokens=tokens,
             is_rough=step >= recipe.rough_from_step,
         ),
-        maker.text_batch(step, rows=recipe.mixed_text_rows, tokens=tokens),
+        maker.text_batch(seed, step, rows=recipe.mixed_text_rows, tokens=tokens),
     )
 
 
@@ -223,7 +263,7 @@ def train(
     else:
         tokenizer = train_tokenizer(lines)
         tokenizer.save_pretrained(work)
-    maker = BatchMaker(tokenizer, lines, seed=recipe.seed)
+    maker = BatchMaker(tokenizer, lines)
     trainer = Trainer(recipe, work, is_compiled=is_compiled)
     saved_at, losses = time.monotonic(), []
     while trainer.step < recipe.steps:

@@ -26,6 +26,8 @@ _GENTLE_SHARE = 0.8
 # Strong goes on until a reply costs this much more than at normal, as far as was measured.
 _STRONG_LOSS_NATS = 0.1
 _STRONG_FACTOR = 1.5
+# A margin is taken as long as it costs no more than this.
+_MARGIN_LOSS_NATS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def calibrate(
     methods: Sequence[str],
     wanted_success: float = 0.99,
     coarse: Sequence[float] = COARSE_STRENGTHS,
+    margin: float = 1.0,
 ) -> Calibration:
     """Choose the best of the methods and its strengths.
 
@@ -84,6 +87,8 @@ def calibrate(
         methods: As `methods.parse_method` reads them.
         wanted_success: Share of replies in the language that normal is to reach, 0..1.
         coarse: Strengths that every method is measured at.
+        margin: Normal is so many times the smallest strength that reaches the wanted success, as
+            far as it still does: what people type is less easy than the prompts to tune on.
     """
     curves = {
         method: {
@@ -100,28 +105,43 @@ def calibrate(
             curves[best][target],
             lambda strength, target=target: measure(best, strength, target, prompts[target]),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             wanted_success,
+            margin,
         )
         for target in prompts
     }
     return Calibration(
         method=best,
-        levels={target: choose_levels(curve, wanted_success) for target, curve in refined.items()},
+        levels={
+            target: choose_levels(curve, wanted_success, margin)
+            for target, curve in refined.items()
+        },
         curves=refined,
         others={method: curves[method] for method in methods if method != best},
     )
 
 
-def choose_levels(curve: Curve, wanted_success: float) -> dict[StrengthLevel, float]:
+def choose_levels(
+    curve: Curve, wanted_success: float, margin: float = 1.0
+) -> dict[StrengthLevel, float]:
     """Return the strengths of gentle, normal and strong on a measured curve.
 
     Normal is the smallest strength that reaches the wanted success, or the one with the most
-    success; gentle the smallest with most of that success; strong the largest beyond normal that
-    keeps the success and costs little more.
+    success, times the margin as far as was measured, as the success is still reached, and as it
+    costs next to nothing; gentle the smallest with most of that success; strong the largest beyond
+    normal that keeps the success and costs little more.
     """
     normal = _smallest_reaching(curve, wanted_success)
     if normal is None:
         normal = _most_success(curve)
     reached = curve[normal].success.rate
+    wanted = min(wanted_success, reached)
+    free = curve[normal].quality_nats + _MARGIN_LOSS_NATS
+    kept = [
+        strength
+        for strength, point in curve.items()
+        if strength <= margin * normal and _reaches(point, wanted) and point.quality_nats <= free
+    ]
+    normal = max([normal, *kept])
     gentle = _smallest_reaching(curve, _GENTLE_SHARE * reached) or normal
     bound = curve[normal].quality_nats + _STRONG_LOSS_NATS
     further = [
@@ -135,7 +155,7 @@ def choose_levels(curve: Curve, wanted_success: float) -> dict[StrengthLevel, fl
 
 
 def _refine(
-    coarse: Curve, measure_at: Callable[[float], Measured], wanted_success: float
+    coarse: Curve, measure_at: Callable[[float], Measured], wanted_success: float, margin: float
 ) -> dict[float, Measured]:
     """Halve the way between the strongest that fails and the weakest that succeeds.
 
@@ -151,9 +171,10 @@ def _refine(
         if middle in curve or middle in (low, high):
             break
         curve[middle] = measure_at(middle)
-    further = round(_STRONG_FACTOR * choose_levels(curve, wanted_success)["normal"], 3)
-    if further not in curve:
-        curve[further] = measure_at(further)
+    smallest = choose_levels(curve, wanted_success)["normal"]
+    for further in (round(margin * smallest, 3), round(margin * _STRONG_FACTOR * smallest, 3)):
+        if further not in curve:
+            curve[further] = measure_at(further)
     return dict(sorted(curve.items()))
 
 
@@ -172,13 +193,13 @@ def _smallest_reaching(curve: Curve, success: float) -> float | None:
 
     Of 98 replies a success of 0.99 asks for 97: rounded down, else it would ask for all of them.
     """
-    reaching = [
-        strength
-        for strength, point in curve.items()
-        if point.success.trials
-        and point.success.successes >= math.floor(success * point.success.trials + 1e-9)
-    ]
+    reaching = [strength for strength, point in curve.items() if _reaches(point, success)]
     return min(reaching, default=None)
+
+
+def _reaches(point: Measured, success: float) -> bool:
+    trials = point.success.trials
+    return trials > 0 and point.success.successes >= math.floor(success * trials + 1e-9)
 
 
 def _most_success(curve: Curve) -> float:

@@ -7,8 +7,9 @@ stopped, continued, and shared between processes. Knows no activations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from steering.loading import LoadedModel
 
 _ROW_TOKENS = 2048  # a longer context is not used: statistics do not need it, memory grows with it
-_TOKENISED_ROWS = 64  # at once, for speed; changes nothing else
+_TOKENISED_CHARS = 100_000  # at once, for speed; changes nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class ChunkOptions:
 
     Args:
         batch_rows: Rows per chunk; changes speed and memory, not the counts.
-        tokens: Most text tokens per language; all when None.
+        tokens: Most tokens of text, or of answers, per language; all when None.
     """
 
     batch_rows: int = 8
@@ -49,14 +50,21 @@ class Position:
         rows: Rows of the corpus read so far.
         tokens: Tokens taken from them.
         digest: `corpus.chain_hash` over them.
-        leftover: Tokens taken that are in no chunk yet.
+        pending: Tokens of which the later ones are in no chunk yet; never changed.
+        pending_from: Where those begin.
     """
 
     chunks: int = 0
     rows: int = 0
     tokens: int = 0
     digest: bytes = bytes(32)
-    leftover: tuple[int, ...] = ()
+    pending: Sequence[int] = ()
+    pending_from: int = 0
+
+    @property
+    def leftover(self) -> list[int]:
+        """Return the tokens taken that are in no chunk yet."""
+        return list(self.pending[self.pending_from :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,33 +118,63 @@ def _text_chunks(
     """Pack a language's texts into rows; the last row is shorter and comes alone."""
     row_tokens = min(context_tokens(model), _ROW_TOKENS)
     special = torch.tensor(sorted(set(model.tokenizer.all_special_ids)))
-    ids, at = list(start.leftover), start
-
-    def cut(length: int) -> Chunk:
-        nonlocal at, ids
-        rows = torch.tensor(ids[:length]).view(-1, min(row_tokens, length))
-        ids = ids[length:]
-        at = Position(at.chunks + 1, at.rows, at.tokens, at.digest, tuple(ids))
-        return Chunk(rows, {"text": ~torch.isin(rows, special)}, at)
-
-    block = row_tokens * options.batch_rows
-    while len(ids) >= block:
-        yield cut(block)
-    for number, text, more in _tokenised(model, corpus, language, start.rows, warn):
+    packer = _Packer(row_tokens, options.batch_rows, special, start)
+    yield from packer.full_chunks()
+    for number, text, ids in _tokenised(model, corpus, language, start.rows, warn):
         if options.tokens is not None:
-            if at.tokens == options.tokens:
+            if packer.at.tokens == options.tokens:
                 break
-            more = more[: options.tokens - at.tokens]
-        ids += more
-        at = Position(
-            at.chunks, number, at.tokens + len(more), chain_hash(at.digest, text), at.leftover
+            ids = ids[: options.tokens - packer.at.tokens]
+        packer.take(number, text, ids)
+        yield from packer.full_chunks()
+    yield from packer.last_chunks()
+    _warn_if_short(packer.at, options, language, warn)
+
+
+class _Packer:
+    """Collects tokens and cuts them into chunks."""
+
+    def __init__(self, row_tokens: int, batch_rows: int, special: Tensor, start: Position) -> None:
+        self._row, self._block, self._special = row_tokens, row_tokens * batch_rows, special
+        self._ids, self._cut = start.leftover, 0  # those before the cut are in chunks
+        self.at = start
+
+    def take(self, number: int, text: str, ids: list[int]) -> None:
+        """Add the tokens of a text."""
+        self._ids = self._ids[self._cut :] + ids
+        self._cut = 0
+        at = self.at
+        self.at = replace(
+            at,
+            rows=number,
+            tokens=at.tokens + len(ids),
+            digest=chain_hash(at.digest, text),
+            pending=self._ids,
+            pending_from=0,
         )
-        while len(ids) >= block:
-            yield cut(block)
-    if full := len(ids) // row_tokens * row_tokens:
-        yield cut(full)
-    if ids:
-        yield cut(len(ids))
+
+    def full_chunks(self) -> Iterator[Chunk]:
+        """Yield chunks of all rows while there are tokens for them."""
+        while len(self._ids) - self._cut >= self._block:
+            yield self._chunk(self._block)
+
+    def last_chunks(self) -> Iterator[Chunk]:
+        """Yield what is left: full rows, then the shorter last one alone."""
+        left = len(self._ids) - self._cut
+        if full := left // self._row * self._row:
+            yield self._chunk(full)
+        if left > full:
+            yield self._chunk(left - full)
+
+    def _chunk(self, length: int) -> Chunk:
+        end = self._cut + length
+        rows = torch.tensor(self._ids[self._cut : end]).view(-1, min(self._row, length))
+        self._cut = end
+        self.at = replace(self.at, chunks=self.at.chunks + 1, pending_from=end)
+        return Chunk(rows, {"text": ~torch.isin(rows, self._special)}, self.at)
+
+
+def _warn_if_short(at: Position, options: ChunkOptions, language: Language, warn: Warn) -> None:
     if options.tokens is not None and at.tokens < options.tokens:
         warn(
             f"{language.english_name} ended after {at.tokens} tokens of the {options.tokens} that "
@@ -150,11 +188,21 @@ def _tokenised(
     """Yield every text with the rows read up to it and its tokens, the separator behind them."""
     separator = model.tokenizer.eos_token_id
     rows = iter_rows(corpus, language, start=start, warn=warn)
-    while batch := list(islice(rows, _TOKENISED_ROWS)):
-        texts = [str(text) for _, text in batch]
+    while batch := _take_chars(rows, _TOKENISED_CHARS):
+        texts = [text for _, text in batch]
         encoded = model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         for (number, _), text, ids in zip(batch, texts, encoded, strict=True):
             yield number, text, [*ids, separator] if separator is not None else list(ids)
+
+
+def _take_chars(rows: Iterator[tuple[int, str | Dialogue]], limit: int) -> list[tuple[int, str]]:
+    """Return the next rows, as many as reach so many characters together."""
+    taken: list[tuple[int, str]] = []
+    chars = 0
+    while chars < limit and (row := next(rows, None)) is not None:
+        taken.append((row[0], str(row[1])))
+        chars += len(taken[-1][1]) + 1
+    return taken
 
 
 def _dialogue_chunks(
@@ -169,31 +217,33 @@ def _dialogue_chunks(
     at = start
     rows = iter_rows(corpus, language, start=start.rows, warn=warn)
     while batch := list(islice(rows, options.batch_rows)):
-        dialogues = [row for _, row in batch if isinstance(row, Dialogue)]
-        digest = at.digest
-        for dialogue in dialogues:
-            digest = chain_hash(digest, dialogue)
-        prompts, answers = _encode_dialogues(model, dialogues)
-        at = Position(at.chunks + 1, batch[-1][0], at.tokens + sum(map(len, answers)), digest)
+        if options.tokens is not None and at.tokens >= options.tokens:
+            break
+        prompts, answers = [], []
+        for number, dialogue in batch:
+            if not isinstance(dialogue, Dialogue) or at.tokens >= (options.tokens or math.inf):
+                break  # the last dialogue of the budget is whole
+            prompt, answer = _encode_dialogue(model, dialogue)
+            prompts.append(prompt)
+            answers.append(answer)
+            at = replace(
+                at,
+                rows=number,
+                tokens=at.tokens + len(answer),
+                digest=chain_hash(at.digest, dialogue),
+            )
+        at = replace(at, chunks=at.chunks + 1)
         yield _dialogue_chunk(prompts, answers, model.tokenizer.pad_token_id or 0, at)
+    _warn_if_short(at, options, language, warn)
 
 
-def _encode_dialogues(
-    model: LoadedModel, dialogues: list[Dialogue]
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Return the ids of prompts in the model's template, and of what of their answers fits."""
-    tokenizer, limit = model.tokenizer, context_tokens(model)
-    prompts = [  # the end of one that fills the context, because the onset is there
-        encode_prompt(tokenizer, [Message("user", row.prompt)])[-limit:] for row in dialogues
-    ]
-    encode: Callable[[str], list[int]] = lambda text: list(  # noqa: E731 - one line of glue
-        tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    )
-    answers = [
-        encode(row.answer)[: limit - len(prompt)]
-        for row, prompt in zip(dialogues, prompts, strict=True)
-    ]
-    return prompts, answers
+def _encode_dialogue(model: LoadedModel, dialogue: Dialogue) -> tuple[list[int], list[int]]:
+    """Return the ids of a prompt in the model's template, and of what of its answer fits."""
+    tokenizer, limit = model.tokenizer, min(context_tokens(model), _ROW_TOKENS)
+    # The end of one that fills the context, because the onset is there.
+    prompt = encode_prompt(tokenizer, [Message("user", dialogue.prompt)])[-limit:]
+    answer = tokenizer(dialogue.answer, add_special_tokens=False, verbose=False)["input_ids"]
+    return prompt, list(answer)[: limit - len(prompt)]
 
 
 def _dialogue_chunk(

@@ -8,6 +8,7 @@ Knows nothing of tokens or models.
 
 from __future__ import annotations
 
+import codecs
 import glob
 import hashlib
 import json
@@ -29,8 +30,12 @@ _SUFFIXES: Mapping[CorpusKind, tuple[str, ...]] = {
     "dialogues": (".jsonl", ".parquet"),
 }
 _PROMPTS, _ANSWERS = ("prompt", "question"), ("answer", "response")
-_REPLACEMENT = "\ufffd"  # what stands where bytes are not UTF-8
+# What stands where bytes are not UTF-8: no character, so that no text holds it by itself. U+FFFD,
+# the usual one, does occur: models write it.
+_NOT_UTF_8 = "\U0010fffe"
+_MARKING = "langsteer-mark"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_MOST_WARNINGS, _MOST_BAD_AT_FIRST = 20, 1000  # per source
 _SHOWN = 80  # characters of a bad line
 
 
@@ -76,6 +81,16 @@ class Corpus:
     kind: CorpusKind
     sources: Mapping[Language, Source]
     column: str = "text"
+
+
+def _mark(err: UnicodeError) -> tuple[str, int]:
+    """Put the mark where bytes are not UTF-8, and go on behind them."""
+    if not isinstance(err, UnicodeDecodeError):
+        raise err
+    return _NOT_UTF_8, err.end
+
+
+codecs.register_error(_MARKING, _mark)
 
 
 def open_corpus(
@@ -141,20 +156,31 @@ def iter_rows(
         warn: Told of every row that is left out, by source and number.
 
     Raises:
-        CorpusError: When the source cannot be read, or not any further.
+        CorpusError: When the source cannot be read, or not any further, or begins with so many
+            unusable rows that something else must be wrong.
     """
     source = corpus.sources[language]
     read: Callable[[object], str | Dialogue | None] = (
         partial(_read_text, column=corpus.column) if corpus.kind == "text" else _read_dialogue
     )
+    bad, is_any_good = 0, start > 0
     for number, raw in enumerate(_stream(source, start), start=start + 1):
         try:
             row = read(_parse_line(raw, source))
         except ValueError as err:
-            if warn is not None:
-                warn(f"'{source.label}:{number}' was left out: {err}")
+            bad += 1
+            if bad > _MOST_BAD_AT_FIRST and not is_any_good:
+                raise CorpusError(
+                    f"'{source.label}' begins with {bad} rows that cannot be used; of the last, "
+                    f"{err}. Expected {corpus.kind}; check the file, or name the column with "
+                    "`--text-column`."
+                ) from None
+            if warn is not None and bad <= _MOST_WARNINGS:
+                more = "; more of them are not told" if bad == _MOST_WARNINGS else ""
+                warn(f"'{source.label}:{number}' was left out: {err}{more}")
             continue
         if row:
+            is_any_good = True
             yield number, row
 
 
@@ -187,11 +213,37 @@ def _open_dataset(
             f"The configuration is '{configuration}'. Expected '{{code}}' in it, where the "
             "language's code stands, such as '20231101.{code}'."
         )
+    revision, state = _pin_dataset(name)
     sources = {}
     for language in languages:
         chosen = configuration.replace("{code}", language.code)
-        sources[language] = Source(f"{name}/{chosen}", {"path": name, "name": chosen})
-    return Corpus(f"{Path(name).name} ({configuration})", kind, sources, column)
+        arguments = {"path": name, "name": chosen, **revision}
+        sources[language] = Source(f"{name}/{chosen}", arguments, state=state)
+    shown = f"{name}@{state[:12]}" if revision else Path(name).resolve().name
+    return Corpus(f"{shown} ({configuration})", kind, sources, column)
+
+
+def _pin_dataset(name: str) -> tuple[dict[str, str], str]:
+    """Return the revision to read of a hub dataset, and what changes when its data do.
+
+    So that a reading that goes on days later reads the same rows.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        about = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        return {}, hashlib.sha256(repr(about).encode()).hexdigest()
+    from huggingface_hub import HfApi
+
+    try:
+        revision = HfApi().dataset_info(name).sha or "main"
+    except Exception as err:  # the hub's own errors, httpx's and builtin ones
+        reason = " ".join(str(err).split())[:200]
+        raise CorpusError(
+            f"Cannot find the dataset '{name}' ({type(err).__name__}: {reason}). Expected a folder "
+            "or the name of a dataset on the hub; check the name and the connection."
+        ) from err
+    return {"revision": revision}, revision
 
 
 def _find_file(folder: Path, language: Language, kind: CorpusKind) -> Path:
@@ -221,7 +273,7 @@ def _file_source(path: Path) -> Source:
     if path.suffix == ".parquet":
         arguments["path"] = "parquet"
     else:
-        arguments |= {"path": "text", "encoding": "utf-8-sig", "encoding_errors": "replace"}
+        arguments |= {"path": "text", "encoding": "utf-8-sig", "encoding_errors": _MARKING}
     return Source(
         label=path.name,
         arguments=arguments,
@@ -266,7 +318,7 @@ def _parse_line(raw: object, source: Source) -> object:
     if source.arguments["path"] != "text" or not isinstance(raw, dict):
         return raw
     line = str(raw["text"])
-    if _REPLACEMENT in line:
+    if _NOT_UTF_8 in line:
         raise ValueError(f"it is not UTF-8 ({line[:_SHOWN]!r})")
     if not line.strip():
         return ""

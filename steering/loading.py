@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 Quantize: TypeAlias = Literal["nf4", "int8", "none"]
 
-# Not one device but all GPUs, and the memory for what does not fit there.
-ANY_DEVICE = "auto"
+ANY_DEVICE = "auto"  # all GPUs, and the memory for what does not fit there
 
 # The name of the small model that comes with the program, and where its files are.
 BUNDLED_MODEL = "bundled"
@@ -78,9 +77,8 @@ def load_model(
         dtype: Type of activations and of unquantised weights. When omitted: float32 for the
             bundled model; under quantisation bfloat16 where the GPU has it, float16 on other GPUs
             and float32 on the CPU; else what the checkpoint has.
-        device: Such as `cpu` or `cuda:0`; `auto` for a model that is larger than one GPU: its
-            layers go to all GPUs, and what does not fit there to the memory, which is slow. The
-            GPU when omitted and there is one, else the CPU.
+        device: Such as `cpu` or `cuda:0`; `auto` spreads a model that is larger than one GPU over
+            all GPUs and memory, which is slow. The GPU when omitted and there is one, else the CPU.
         revision: Branch, tag or commit of the hub; the main branch when omitted.
 
     Raises:
@@ -213,9 +211,7 @@ def _read_config(source: _Source, quantize: Quantize | None) -> PreTrainedConfig
             f"Unknown quantisation '{quantize}' for model '{source.name}'. "
             f"Expected one of {', '.join(get_args(Quantize))}; use one of these, or omit it."
         )
-    is_quantised = quantize in ("nf4", "int8") or (
-        quantize is None and source.name != BUNDLED_MODEL
-    )
+    is_quantised = quantize != "none" and (quantize is not None or source.name != BUNDLED_MODEL)
     try:
         raw, _ = PreTrainedConfig.get_config_dict(source.place, revision=source.revision)
         find_family(str(raw.get("model_type", "")), is_quantised=is_quantised)

@@ -4,9 +4,7 @@ The format is described in docs/neuron-set-format.md. The same set gives the sam
 written to a temporary name and renamed. Knows nothing of models; `check_set_fits` compares.
 """
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from torch import Tensor
 from steering.activation_stats import STATS_PHASES, StatsPhase
 from steering.errors import NeuronSetFormatError
 from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons
+from steering.whole_files import replacing
 
 FORMAT_NAME = "langsteer-neuron-set"
 FORMAT_VERSION = 3
@@ -35,10 +34,15 @@ def save_neuron_set(neurons: NeuronSet, path: str | Path) -> None:
     """Write a set; the file appears whole or not at all.
 
     Raises:
-        NeuronSetFormatError: If the file cannot be written.
+        NeuronSetFormatError: If the file cannot be written, or could not be read again.
     """
     path = Path(path)
     tensors = _tensors_of(neurons)
+    if problems := _value_problems(tensors, neurons.metadata):
+        raise NeuronSetFormatError(
+            f"Neuron set '{path}' was not written: {'; '.join(problems)}. Expected whole numbers "
+            "and finite means; look for what overflowed, or make the set anew."
+        )
     # One metadata entry: safetensors writes several in an order that changes from run to run.
     header = {
         "format": FORMAT_NAME,
@@ -46,19 +50,15 @@ def save_neuron_set(neurons: NeuronSet, path: str | Path) -> None:
         "set": neurons.metadata.model_dump(mode="json"),
     }
     content = save(tensors, metadata={"langsteer": json.dumps(header, sort_keys=True)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as err:
         raise NeuronSetFormatError(
             f"Cannot write neuron set '{path}': {err.strerror}. Expected a folder that can be "
             "written to with enough space; choose another `--out`."
         ) from err
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def load_neuron_set(path: str | Path) -> NeuronSet:

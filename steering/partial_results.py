@@ -1,15 +1,13 @@
 """Keeps what a long recording has so far in a folder, so that a kill costs minutes, not days.
 
-One file per name; a file is written to a temporary name and renamed, so that it is there whole or
-not at all. Every file says which recording it belongs to; another recording's is refused.
+One file per name, there whole or not at all. Every file says what it is a part of; what belongs to
+something else is refused.
 Knows tensors and plain values, not what they mean.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,27 +17,32 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steering.errors import SettingsError
+from steering.whole_files import replacing
 
 State = Mapping[str, object]
 
 
 class PartialResults:
-    """A folder of partial results of one recording."""
+    """A folder of partial results."""
 
-    def __init__(self, folder: Path, identity: str) -> None:
-        """Name the folder and the recording; nothing is written yet."""
-        self._folder, self._identity = folder, identity
+    def __init__(self, folder: Path) -> None:
+        """Name the folder; nothing is written yet."""
+        self._folder = folder
 
     @property
     def folder(self) -> Path:
         """Return the folder."""
         return self._folder
 
-    def load(self, name: str) -> tuple[State, dict[str, Tensor]] | None:
+    def names(self) -> list[str]:
+        """Return the names that something is saved under."""
+        return sorted(path.stem for path in self._folder.glob("*.safetensors"))
+
+    def load(self, name: str, identity: str) -> tuple[State, dict[str, Tensor]] | None:
         """Return what was saved under a name; None when nothing was.
 
         Raises:
-            SettingsError: If it is damaged or belongs to another recording.
+            SettingsError: If it is damaged or was saved with another identity.
         """
         path = self._path(name)
         if not path.exists():
@@ -48,7 +51,7 @@ class PartialResults:
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {})["langsteer"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-            is_ours, state = header["identity"] == self._identity, header["state"]
+            is_ours, state = header["identity"] == identity, header["state"]
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             is_ours, state, tensors = False, {}, {}
         if not is_ours:
@@ -59,28 +62,24 @@ class PartialResults:
             )
         return state, tensors
 
-    def save(self, name: str, state: State, tensors: Mapping[str, Tensor]) -> None:
+    def save(self, name: str, identity: str, state: State, tensors: Mapping[str, Tensor]) -> None:
         """Replace what is saved under a name.
 
         Raises:
             SettingsError: If it cannot be written; what was saved before is still there.
         """
         path = self._path(name)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-        header = json.dumps({"identity": self._identity, "state": state}, sort_keys=True)
+        header = json.dumps({"identity": identity, "state": state}, sort_keys=True)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            save_file(dict(tensors), temporary, metadata={"langsteer": header})
-            os.replace(temporary, path)
+            with replacing(path) as temporary:
+                save_file(dict(tensors), temporary, metadata={"langsteer": header})
         except (OSError, SafetensorError) as err:
             raise SettingsError(
                 f"Cannot save partial results to '{self._folder}' ({err}). Expected space and a "
                 "folder that can be written to; make room and run the same command again, it goes "
                 "on from what was saved before."
             ) from err
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the folder, when the whole result is written elsewhere."""

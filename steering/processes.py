@@ -9,13 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from steering.errors import StoppedError
+
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+
+
+# Processes of unequal speed wait for one another at the end of every language.
+_PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,12 @@ class Processes:
         """Return the same tensors of every process, by rank; all must be on the CPU."""
         if self.group is None:
             return [dict(tensors)]
+        try:
+            return self._gather(tensors)
+        except RuntimeError as err:
+            raise _not_together(err) from err
+
+    def _gather(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         gathered: list[dict[str, Tensor]] = [{} for _ in range(self.count)]
         for name, tensor in sorted(tensors.items()):
             rows = [torch.empty_like(tensor) for _ in range(self.count)]
@@ -57,8 +70,12 @@ class Processes:
 
     def wait(self) -> None:
         """Wait until all processes are here."""
-        if self.group is not None:
+        if self.group is None:
+            return
+        try:
             torch.distributed.barrier(group=self.group)
+        except RuntimeError as err:
+            raise _not_together(err) from err
 
 
 def join_processes() -> Processes:
@@ -69,5 +86,13 @@ def join_processes() -> Processes:
 
     state = PartialState()
     # Sums are sent from the CPU, whatever the models run on.
-    group = torch.distributed.new_group(backend="gloo")
+    group = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
     return Processes(state.process_index, state.num_processes, str(state.device), group)
+
+
+def _not_together(err: RuntimeError) -> StoppedError:
+    reason = " ".join(str(err).split())[:200]
+    return StoppedError(
+        f"Another process of this run has ended ({reason}). What there is was saved: see what it "
+        "said, then run the same command again to go on."
+    )

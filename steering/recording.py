@@ -7,6 +7,7 @@ Dimension key: see `activation_stats.py`.
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import threading
 import time
@@ -21,8 +22,8 @@ from torch import Tensor
 from steering.activation_stats import ActivationStats, PhaseStats, StatsPhase
 from steering.architectures import Site
 from steering.chunks import Chunk, ChunkOptions, Position, corpus_phases, iter_chunks
-from steering.corpus import Corpus, Warn
-from steering.errors import CorpusError, StoppedError
+from steering.corpus import Corpus, Warn, iter_rows
+from steering.errors import CorpusError, SettingsError, StoppedError
 from steering.hooks import TensorEdit, attached, find_sites, input_device, noting_routing
 from steering.languages import Language
 from steering.partial_results import PartialResults, State
@@ -45,6 +46,7 @@ class RecordingOptions:
     Args:
         chunks: Batches and the number of tokens.
         partial: Where to save on the way; None saves nothing.
+        identity: Of the model and of everything else, beside the corpora, that sums depend on.
         save_every_s: Seconds between two savings.
         save_every_tokens: Counted positions between two savings; None for the clock alone.
         processes: Who records together.
@@ -52,6 +54,7 @@ class RecordingOptions:
 
     chunks: ChunkOptions = field(default_factory=ChunkOptions)
     partial: PartialResults | None = None
+    identity: str = ""
     save_every_s: float = 600.0
     save_every_tokens: int | None = None
     processes: Processes = field(default_factory=Processes)
@@ -97,6 +100,7 @@ def record(
     phases: dict[StatsPhase, dict[Language, PhaseStats]] = {}
     digests = []
     with _noticing_stops() as stop:
+        _check_readable(corpora, languages)
         for corpus in corpora:
             read: dict[Language, str] = {}
             for language in languages:
@@ -109,16 +113,33 @@ def record(
     return Recording(ActivationStats(tuple(languages), phases), tuple(digests))
 
 
-class _LanguageRecording:
-    """One language of one corpus: where it stands and what it counted."""
+def _check_readable(corpora: Sequence[Corpus], languages: Sequence[Language]) -> None:
+    """Refuse a corpus whose last language cannot be read before hours are spent on the first."""
+    for corpus in corpora:
+        for language in languages:
+            left_out: list[str] = []
+            if next(iter_rows(corpus, language, warn=left_out.append), None) is None:
+                reason = f" ({left_out[0]})" if left_out else ""
+                raise CorpusError(
+                    f"'{corpus.sources[language].label}' has no usable row for "
+                    f"{language.english_name}{reason}. Expected some {corpus.kind}; repair it, or "
+                    "name fewer `--languages`."
+                )
 
-    def __init__(
-        self, model: LoadedModel, corpus: Corpus, language: Language, options: RecordingOptions
-    ) -> None:
+
+class ChunkRecorder:
+    """Runs forward passes and keeps the sums of what they show.
+
+    Args:
+        model: From `load_model`; it is not changed.
+        phases: Those that the chunks have masks for.
+    """
+
+    def __init__(self, model: LoadedModel, phases: Sequence[StatsPhase]) -> None:
+        """Start at zero."""
         identity = model.identity
-        self._model, self._corpus, self._language = model, corpus, language
-        self._options = options
-        self._sums = {
+        self._model = model
+        self.sums = {
             phase: RunningSums(
                 layers=identity.layers,
                 neurons=identity.neurons_per_layer,
@@ -126,67 +147,10 @@ class _LanguageRecording:
                 experts=identity.experts,
                 vocabulary=int(model.model.config.get_text_config().vocab_size),
             )
-            for phase in corpus_phases(corpus)
+            for phase in phases
         }
-        self.position = Position()
-        self._is_done = False
-        processes = options.processes
-        self._name = f"{corpus.kind}-{language}-{processes.rank}-of-{processes.count}"
 
-    def run(self, stop: threading.Event, progress: Progress, warn: Warn) -> None:
-        """Record from where it stands to the end."""
-        self._load(progress)
-        if self._is_done:
-            return
-        first = next(iter(self._sums))
-        saved_at, unsaved = time.monotonic(), 0
-        for chunk in self._chunks(warn):
-            if self._options.processes.takes(chunk.after.chunks - 1):
-                self._run_chunk(chunk)
-                counted = int(sum(mask.sum() for mask in chunk.masks.values()))
-                unsaved += counted
-                progress(self._language, first, counted)
-            self.position = chunk.after
-            limit = self._options.save_every_tokens
-            is_due = time.monotonic() - saved_at > self._options.save_every_s
-            if stop.is_set() or is_due or (limit is not None and unsaved >= limit):
-                self._save()
-                saved_at, unsaved = time.monotonic(), 0
-            if stop.is_set():
-                raise self._stopped()
-        if self.position.rows == 0:
-            label = self._corpus.sources[self._language].label
-            raise CorpusError(
-                f"'{label}' has no usable row for {self._language.english_name}. Expected some "
-                f"{self._corpus.kind}; repair it, or name fewer `--languages`."
-            )
-        self._is_done = True
-        self._save()
-
-    def gathered(self) -> dict[StatsPhase, RunningSums]:
-        """Return the sums of all processes together."""
-        processes = self._options.processes
-        if processes.count == 1:
-            return self._sums
-        for phase, sums in self._sums.items():
-            rows = processes.gather(sums.to_tensors())
-            total = RunningSums.zeros_like(rows[0])
-            for row in rows:
-                total.add_tensors(row)
-            self._sums[phase] = total
-        return self._sums
-
-    def _chunks(self, warn: Warn) -> Iterator[Chunk]:
-        return iter_chunks(
-            self._model,
-            self._corpus,
-            self._language,
-            options=self._options.chunks,
-            start=self.position,
-            warn=warn,
-        )
-
-    def _run_chunk(self, chunk: Chunk) -> None:
+    def run(self, chunk: Chunk) -> None:
         """Run one forward pass, without the language-model head, and add what it shows."""
         network = self._model.model
         sites, device = find_sites(network), input_device(network)
@@ -208,7 +172,7 @@ class _LanguageRecording:
                 input_ids=chunk.ids.to(device), attention_mask=attention, use_cache=False
             )
         for phase, mask in chunk.masks.items():
-            seen = self._sums[phase].token_id_count
+            seen = self.sums[phase].token_id_count
             seen += torch.bincount(chunk.ids[mask], minlength=len(seen))
 
     def _add_gate(
@@ -216,15 +180,15 @@ class _LanguageRecording:
     ) -> None:
         for phase, positions in counted.items():
             here = positions.on(activation.device)
-            self._sums[phase].add_active(layer, here.count_active(activation))
-            self._sums[phase].add("gate", layer, here.sum(activation))
+            self.sums[phase].add_active(layer, here.count_active(activation))
+            self.sums[phase].add("gate", layer, here.sum(activation))
 
     def _add_routed(
         self, layer: int, is_routed: Tensor, counted: Mapping[StatsPhase, CountedPositions]
     ) -> None:
         for phase, positions in counted.items():
             here = positions.on(is_routed.device)
-            self._sums[phase].add_routed(layer, here.count_active(is_routed))
+            self.sums[phase].add_routed(layer, here.count_active(is_routed))
 
     def _add_sum(
         self,
@@ -234,15 +198,87 @@ class _LanguageRecording:
         counted: Mapping[StatsPhase, CountedPositions],
     ) -> None:
         for phase, positions in counted.items():
-            self._sums[phase].add(name, layer, positions.on(activation.device).sum(activation))
+            self.sums[phase].add(name, layer, positions.on(activation.device).sum(activation))
+
+
+class _LanguageRecording:
+    """One language of one corpus: where it stands and what it counted."""
+
+    def __init__(
+        self, model: LoadedModel, corpus: Corpus, language: Language, options: RecordingOptions
+    ) -> None:
+        self._model, self._corpus, self._language = model, corpus, language
+        self._options = options
+        self._recorder = ChunkRecorder(model, corpus_phases(corpus))
+        self.position = Position()
+        self._is_done = False
+        processes = options.processes
+        self._name = f"{corpus.kind}-{language}-{processes.rank}-of-{processes.count}"
+        source = corpus.sources[language]
+        about = (options.identity, options.chunks, corpus.name, corpus.column, source.state)
+        self._identity = hashlib.sha256(repr(about).encode()).hexdigest()
+
+    def run(self, stop: threading.Event, progress: Progress, warn: Warn) -> None:
+        """Record from where it stands to the end."""
+        self._load(progress)
+        if self._is_done:
+            return
+        first = next(iter(self._recorder.sums))
+        saved_at, unsaved = time.monotonic(), 0
+        for chunk in self._chunks(warn):
+            if self._options.processes.takes(chunk.after.chunks - 1):
+                self._recorder.run(chunk)
+                counted = int(sum(mask.sum() for mask in chunk.masks.values()))
+                unsaved += counted
+                progress(self._language, first, counted)
+            self.position = chunk.after
+            limit = self._options.save_every_tokens
+            is_due = time.monotonic() - saved_at > self._options.save_every_s
+            if stop.is_set() or is_due or (limit is not None and unsaved >= limit):
+                self._save()
+                saved_at, unsaved = time.monotonic(), 0
+            if stop.is_set():
+                raise self._stopped()
+        self._is_done = True
+        self._save()
+
+    def gathered(self) -> dict[StatsPhase, RunningSums]:
+        """Return the sums of all processes together."""
+        processes = self._options.processes
+        if processes.count == 1:
+            return self._recorder.sums
+        for phase, sums in self._recorder.sums.items():
+            rows = processes.gather(sums.to_tensors())
+            total = RunningSums.zeros_like(rows[0])
+            for row in rows:
+                total.add_tensors(row)
+            self._recorder.sums[phase] = total
+        return self._recorder.sums
+
+    def _chunks(self, warn: Warn) -> Iterator[Chunk]:
+        try:
+            yield from iter_chunks(
+                self._model,
+                self._corpus,
+                self._language,
+                options=self._options.chunks,
+                start=self.position,
+                warn=warn,
+            )
+        except CorpusError:  # a network that went away: what was counted so far stays
+            self._save()
+            raise
 
     def _load(self, progress: Progress) -> None:
-        saved = self._options.partial and self._options.partial.load(self._name)
-        if not saved:
+        if self._options.partial is None:
+            return
+        self._check_same_processes(self._options.partial)
+        saved = self._options.partial.load(self._name, self._identity)
+        if saved is None:
             return
         state, tensors = saved
         self.position, self._is_done = _read_state(state, tensors.pop("leftover"))
-        for phase, sums in self._sums.items():
+        for phase, sums in self._recorder.sums.items():
             sums.add_tensors(
                 {
                     key.removeprefix(f"{phase}."): tensor
@@ -252,14 +288,25 @@ class _LanguageRecording:
             )
             progress(self._language, phase, int(sums.token_id_count.sum()))
 
+    def _check_same_processes(self, partial: PartialResults) -> None:
+        """Refuse to begin anew, and to delete at the end, what other processes have saved."""
+        count = self._options.processes.count
+        others = [name for name in partial.names() if not name.endswith(f"-of-{count}")]
+        if others:
+            begun = others[0].rsplit("-", 1)[1]
+            raise SettingsError(
+                f"'{partial.folder}' was begun by {begun} processes, and these are {count}. "
+                f"Expected as many as before; start {begun}, or delete it to begin anew."
+            )
+
     def _save(self) -> None:
         if self._options.partial is None:
             return
         tensors = {"leftover": torch.tensor(self.position.leftover, dtype=torch.int64)}
-        for phase, sums in self._sums.items():
+        for phase, sums in self._recorder.sums.items():
             tensors |= {f"{phase}.{key}": tensor for key, tensor in sums.to_tensors().items()}
         self._options.partial.save(
-            self._name, _write_state(self.position, is_done=self._is_done), tensors
+            self._name, self._identity, _write_state(self.position, is_done=self._is_done), tensors
         )
 
     def _stopped(self) -> StoppedError:

@@ -83,6 +83,16 @@ def test_a_success_that_is_never_reached_gives_the_most_there_is() -> None:
     assert choose_levels(curve, 0.99) == {"gentle": 2.0, "normal": 3.0, "strong": 3.0}
 
 
+def test_margin_goes_on_as_far_as_nothing_of_the_success_is_lost() -> None:
+    rates = {0.5: 90, 1.0: 99, 1.25: 99, 1.5: 99, 2.0: 97}
+    curve = {s: Measured(Proportion(rate, 100), 1.0) for s, rate in rates.items()}
+
+    assert choose_levels(curve, 0.99)["normal"] == 1.0
+    assert choose_levels(curve, 0.99, margin=1.3)["normal"] == 1.25
+    assert choose_levels(curve, 0.99, margin=3)["normal"] == 1.5
+    assert choose_levels(curve, 0.99, margin=3)["gentle"] == 0.5
+
+
 def test_a_share_between_two_counts_is_rounded_down() -> None:
     curve = {
         1.0: Measured(Proportion(96, 98), 1.0),

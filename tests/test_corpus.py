@@ -203,7 +203,7 @@ def test_text_that_is_not_utf_8_is_left_out_by_its_line(tmp_path: Path) -> None:
     )
 
     assert [row for _, row in iter_rows(corpus, FR, warn=warnings.append)] == ["un", "trois"]
-    assert warnings == ["'fr.txt:2' was left out: it is not UTF-8 ('caf\ufffd')"]
+    assert warnings == ["'fr.txt:2' was left out: it is not UTF-8 ('caf\\U0010fffe')"]
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
@@ -247,6 +247,12 @@ def test_dataset_has_a_configuration_per_language(dataset: Path) -> None:
     assert list(iter_text(corpus, EN)) == ["one"]
 
 
+def test_the_sign_that_models_write_for_half_a_character_is_text(tmp_path: Path) -> None:
+    corpus = open_corpus(write_text(tmp_path, fr="un \ufffd", en="x"), LANGUAGES, kind="text")
+
+    assert list(iter_text(corpus, FR)) == ["un \ufffd"]
+
+
 def test_column_that_is_not_there_is_named_with_those_that_are(dataset: Path) -> None:
     corpus, warnings = (
         open_corpus(dataset, LANGUAGES, kind="text", configuration="v1.{code}"),
@@ -255,6 +261,31 @@ def test_column_that_is_not_there_is_named_with_those_that_are(dataset: Path) ->
 
     assert list(iter_rows(corpus, EN, warn=warnings.append)) == []
     assert "has no `text`, only: body" in warnings[0]
+
+
+def test_many_bad_rows_are_told_once_and_a_file_of_nothing_else_is_refused(tmp_path: Path) -> None:
+    good, warnings = '{"prompt": "a", "answer": "b"}', list[str]()
+    some_bad = open_dialogues(tmp_path, "\n".join([good, *["{}"] * 1500, good]).encode())
+
+    assert len(list(iter_rows(some_bad, FR, warn=warnings.append))) == 2
+    assert len(warnings) == 20
+    assert warnings[-1].endswith("more of them are not told")
+
+    (tmp_path / "fr.jsonl").write_text("{}\n" * 1500 + good)
+    with pytest.raises(CorpusError, match="begins with 1001 rows that cannot be used"):
+        list(iter_rows(some_bad, FR))
+
+
+def test_dataset_that_changes_is_another_one(dataset: Path) -> None:
+    def state() -> str:
+        corpus = open_corpus(dataset, LANGUAGES, kind="text", configuration="v1.{code}")
+        return corpus.sources[FR].state
+
+    before = state()
+    assert state() == before
+    Dataset.from_dict({"body": ["autre"]}).to_parquet(dataset / "fr" / "train.parquet")
+
+    assert state() != before
 
 
 def test_configuration_that_is_not_there_is_refused(dataset: Path) -> None:

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "steering"
 
 # Groups from low to high. A row names what a module may import from steering.
 # A package (`ui`, `evaluation`) has one row, and what is inside may import itself.
-WORDS = ["errors", "languages", "function_words", "unicode_scripts"]
+WORDS = ["errors", "languages", "function_words", "unicode_scripts", "whole_files"]
 DATA = ["activation_stats", "neuron_set", "steering_plan", "architectures"]
 METHODS = ["lape", "neuron_plans", "residual", "sharing", "token_bias"]
 EDGES = [
@@ -45,13 +45,14 @@ ALLOWED: dict[str, list[str]] = {
     "languages": ["errors"],
     "function_words": [],
     "unicode_scripts": [],
+    "whole_files": [],
     "activation_stats": ["errors", "languages"],
     "neuron_set": ["activation_stats", "errors", "languages"],
     "steering_plan": ["architectures", "errors", "languages", "neuron_set"],
     "architectures": ["errors", "languages"],
     **{method: [*WORDS, *DATA] for method in METHODS},
     "methods": [*WORDS, *DATA, "neuron_plans", "residual"],
-    "neuron_set_file": ["neuron_set", "activation_stats", "languages", "errors"],
+    "neuron_set_file": ["whole_files", "neuron_set", "activation_stats", "languages", "errors"],
     "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],
     "corpus": ["languages", "errors"],
     "everyday_prompts": ["languages", "errors"],
@@ -61,9 +62,9 @@ ALLOWED: dict[str, list[str]] = {
     "loading": ["architectures", "errors", "experts", "model_identity"],
     "conversation": [*WORDS, *DATA, *EDGES],
     "chunks": [*WORDS, *DATA, "corpus", "loading", "conversation"],
-    "running_sums": [*DATA],
-    "partial_results": ["errors"],
-    "processes": [],
+    "running_sums": [*DATA, "errors"],
+    "partial_results": ["errors", "whole_files"],
+    "processes": ["errors"],
     "recording": [
         *WORDS,
         *DATA,

@@ -88,10 +88,10 @@ def test_redirect_uses_the_prompts_language_where_the_set_knows_it(toy_set: Neur
 @pytest.mark.parametrize(
     ("text", "where", "weight"),
     [
-        ("lape", Where("value", ("onset",)), 5.0),
+        ("lape", Where("value", ("onset",)), 3.0),
         ("lape/gate/every@2", Where("gate", EVERY_POSITION), 2.0),
         ("lape/every/gate@2", Where("gate", EVERY_POSITION), 2.0),
-        ("lape/answer", Where("value", ("onset", "start", "body")), 5.0),
+        ("lape/answer", Where("value", ("onset", "start", "body")), 3.0),
         ("lape/start@1", Where("value", ("start",)), 1.0),
         ("diffmean/L4@0", Where("residual", ("onset",), (4,)), 0.0),
         ("diffmean/L3-5/body@1e-1", Where("residual", ("start", "body"), (3, 4, 5)), 0.1),

@@ -228,6 +228,18 @@ def test_number_of_tokens_can_be_limited(
     assert stats.phases["text"][FR].token_count == counted
 
 
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_number_of_answer_tokens_can_be_limited_in_any_batch(
+    rows: int, load_tiny: LoadTiny, dialogues: Corpus
+) -> None:
+    options = RecordingOptions(ChunkOptions(batch_rows=rows, tokens=8))
+
+    stats = record(load_tiny("llama"), LANGUAGES, [dialogues], options=options).stats
+
+    onsets = stats.token_counts("onset")
+    assert onsets == {FR: 2, EN: 2}  # of 4 and 5: the dialogue that reaches the number is whole
+
+
 def test_dialogue_that_is_longer_than_the_context_is_cut_but_keeps_its_onset(
     load_tiny: LoadTiny, tmp_path: Path
 ) -> None:

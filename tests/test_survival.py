@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from steering.chunks import Chunk
 from steering.cli.main import main
 from steering.neuron_set_file import load_neuron_set
+from steering.recording import ChunkRecorder
 from tests.started import ROOT, clean_environment, free_port
 
 WAIT_S = 120  # far above what a process needs: other work may hold the processor
@@ -32,9 +34,9 @@ def command(tiny_model_dir: Callable[..., Path], tmp_path: Path) -> list[str]:
         "fr": "esait nrulo",
         "ja": "いのし かとて",
     }.items():
-        lines = ["".join(words.choices(letters, k=60)) for _ in range(150)]
+        lines = ["".join(words.choices(letters, k=60)) for _ in range(70)]
         (tmp_path / "text" / f"{code}.txt").write_text("\n".join(lines), encoding="utf-8")
-        rows = [f'{{"prompt": "{line[:9]}?", "answer": "{line[9:30]}"}}' for line in lines[:40]]
+        rows = [f'{{"prompt": "{line[:9]}?", "answer": "{line[9:30]}"}}' for line in lines[:30]]
         (tmp_path / "dialogues" / f"{code}.jsonl").write_text("\n".join(rows), encoding="utf-8")
     return [
         *("build-set", "--model", str(model), "--quantize", "none", "--languages", "en,fr,ja"),
@@ -88,7 +90,7 @@ def test_killed_ten_times_it_ends_with_the_same_bytes(
     kills = 0
     for _ in range(10):
         process = start("-m", "steering", *command, "--out", str(out))
-        wait_for_savings(process, out, moments.randrange(1, 9))
+        wait_for_savings(process, out, moments.randrange(1, 5))
         time.sleep(moments.uniform(0, 0.02))
         kills += process.poll() is None
         process.kill()
@@ -146,25 +148,23 @@ class PassError(Exception):
 @pytest.fixture
 def failing_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
     """Let recording fail at a forward pass."""
-    from steering.recording import _LanguageRecording
-
-    run = _LanguageRecording._run_chunk
+    run = ChunkRecorder.run
     with monkeypatch.context() as patch:
 
         def arm(passes: int) -> None:
             left = iter(range(passes))
 
-            def fail(self: _LanguageRecording, chunk: object) -> None:
+            def fail(self: ChunkRecorder, chunk: Chunk) -> None:
                 if next(left, None) is None:
                     raise PassError
-                run(self, chunk)  # type: ignore[arg-type]  # a chunk
+                run(self, chunk)
 
-            patch.setattr(_LanguageRecording, "_run_chunk", fail)
+            patch.setattr(ChunkRecorder, "run", fail)
 
         yield arm
 
 
-@pytest.mark.parametrize("passes", [1, 7, 160, 401])
+@pytest.mark.parametrize("passes", [1, 7, 120, 250])
 def test_failing_anywhere_loses_nothing_that_was_saved(
     passes: int,
     command: list[str],
@@ -194,13 +194,65 @@ def test_partial_results_of_other_text_are_refused(
     with pytest.raises(PassError):
         main([*command, "--out", str(out)])
     failing_after(10**6)
-    with (tmp_path / "text" / "fr.txt").open("a") as file:
-        file.write("\nencore une ligne")
+    with (tmp_path / "text" / "en.txt").open("a") as file:
+        file.write("\none line more")
     capsys.readouterr()
 
     assert main([*command, "--out", str(out)]) == 1
 
     assert "holds partial results of another command, of other text" in capsys.readouterr().err
+
+
+def test_a_language_that_is_left_out_later_costs_nothing_of_the_others(
+    command: list[str],
+    tmp_path: Path,
+    failing_after: Callable[[int], None],
+) -> None:
+    out, fewer = tmp_path / "failed.safetensors", [*command]
+    failing_after(100)  # in the second language
+    with pytest.raises(PassError):
+        main([*command, "--out", str(out)])
+    fewer[fewer.index("en,fr,ja")] = "en,fr"
+
+    failing_after(150)  # less than a whole recording of both takes
+    assert main([*fewer, "--out", str(out)]) == 0
+
+    failing_after(10**6)
+    alone = tmp_path / "alone.safetensors"
+    assert main([*fewer, "--out", str(alone)]) == 0
+    assert out.read_bytes() == alone.read_bytes()
+
+
+def test_another_number_of_processes_is_refused(
+    command: list[str],
+    tmp_path: Path,
+    failing_after: Callable[[int], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "failed.safetensors"
+    failing_after(20)
+    with pytest.raises(PassError):
+        main([*command, "--out", str(out)])
+    failing_after(10**6)
+    folder = tmp_path / "failed.safetensors.partial"
+    (folder / "text-en-0-of-1.safetensors").rename(folder / "text-en-0-of-4.safetensors")
+    capsys.readouterr()
+
+    assert main([*command, "--out", str(out)]) == 1
+
+    assert "was begun by 4 processes, and these are 1" in capsys.readouterr().err
+
+
+def test_last_language_is_looked_at_before_the_first_is_recorded(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bad.safetensors"
+    (tmp_path / "dialogues" / "ja.jsonl").write_text("{}\n" * 3, encoding="utf-8")
+
+    assert main([*command, "--out", str(out)]) == 1
+
+    assert "'ja.jsonl' has no usable row for Japanese" in capsys.readouterr().err
+    assert not saved_states(out)
 
 
 def test_full_disk_is_said_and_leaves_what_was_saved(
@@ -221,7 +273,7 @@ def test_full_disk_is_said_and_leaves_what_was_saved(
         replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("steering.partial_results.os.replace", fill_up)
+        patch.setattr("steering.whole_files.os.replace", fill_up)
         assert main([*command, "--out", str(out)]) == 1
     said = capsys.readouterr().err
     assert "No space left on device" in said

@@ -1,7 +1,6 @@
 """Arguments that several commands share, and how their texts are read."""
 
 import argparse
-import contextlib
 import json
 import os
 import re
@@ -10,6 +9,7 @@ from pathlib import Path
 from steering.errors import SettingsError
 from steering.languages import Language, parse_language
 from steering.loading import ANY_DEVICE, BUNDLED_MODEL, LoadedModel, load_model
+from steering.whole_files import replacing
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -129,15 +129,11 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         SettingsError: If the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        temporary.write_text(text, "utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, "utf-8")
     except OSError as err:
         raise SettingsError(
             f"Cannot write '{path}': {err.strerror}. Expected a folder that exists and can be "
             "written to; choose another file."
         ) from err
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -91,7 +92,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         parser.add_argument(flag, type=float, default=getattr(defaults, name), help=help_text)
     parser.add_argument("--batch-size", type=int, default=8, help="rows per forward pass")
     parser.add_argument(
-        "--tokens", type=parse_tokens, help="most text tokens per language, as 100M (default: all)"
+        "--tokens", type=parse_tokens, help="most tokens per language, as 100M (default: all)"
     )
     parser.add_argument(
         "--checkpoint-minutes", type=float, default=10.0, help="between two savings on the way"
@@ -116,9 +117,7 @@ def run(options: argparse.Namespace) -> int:
     check_writable(options.out)
     processes = join_processes()
     model = load_chosen_model(options, device=processes.device)
-    partial = PartialResults(
-        options.out.with_name(f"{options.out.name}.partial"), _identity(model, corpora, options)
-    )
+    partial = PartialResults(options.out.with_name(f"{options.out.name}.partial"))
     if imported:
         check_can_complete(imported, model.identity)
     recording = _record_with_bar(model, languages, corpora, options, partial, processes)
@@ -214,21 +213,9 @@ def _open_corpora(options: argparse.Namespace, languages: Sequence[Language]) ->
     return corpora
 
 
-def _identity(model: "LoadedModel", corpora: Sequence[Corpus], options: argparse.Namespace) -> str:
-    """Return a hash of everything that the sums on the way depend on."""
-    about = [
-        str(model.identity),
-        str(model.model.dtype),
-        options.quantize,
-        options.batch_size,
-        options.tokens,
-        [
-            [corpus.name, corpus.kind, corpus.column, str(language), source.label, source.state]
-            for corpus in corpora
-            for language, source in corpus.sources.items()
-        ],
-    ]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+def _identity(model: "LoadedModel", options: argparse.Namespace) -> str:
+    """Return everything about the model that the sums on the way depend on."""
+    return f"{model.identity} {model.model.dtype} {options.quantize}"
 
 
 def _origin(
@@ -280,6 +267,7 @@ def _record_with_bar(
             options=RecordingOptions(
                 ChunkOptions(options.batch_size, options.tokens),
                 partial,
+                _identity(model, options),
                 save_every_s=60 * options.checkpoint_minutes,
                 save_every_tokens=options.checkpoint_tokens,
                 processes=processes,
@@ -309,8 +297,7 @@ def _estimate_tokens(
             sample_bytes = max(1, sum(len(text.encode()) for text in texts))
             share = 1.0 if corpus.kind == "text" else 0.5  # dialogue files hold prompts as well
             estimate = tokens / sample_bytes * source.bytes * share
-            is_limited = limit is not None and corpus.kind == "text"
-            total += min(estimate, limit or 0) if is_limited else estimate
+            total += min(estimate, limit or math.inf)
     return int(total)
 
 

@@ -67,6 +67,12 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         default=",".join(map(str, COARSE_STRENGTHS)),
         help="that every method is measured at; 1 is a method's own weight",
     )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=1.0,
+        help="normal is so many times the smallest strength that reaches the success",
+    )
     parser.add_argument("--prompts", type=Path, help="as in `evaluate forcing`")
     parser.add_argument("--count", type=int, default=28, help="prompts per language")
     parser.add_argument("--max-new-tokens", type=int, default=60)
@@ -99,6 +105,7 @@ def run(options: argparse.Namespace) -> int:
             methods=methods,
             wanted_success=options.success,
             coarse=strengths,
+            margin=options.margin,
         )
     _write(options, neurons, found)
     return 0
@@ -195,7 +202,7 @@ def _identity(
         f"{metadata.model_id} {metadata.model_revision} {metadata.corpus_sha256}".encode()
     )
     digest.update(neurons.layer.numpy().tobytes() + neurons.index.numpy().tobytes())
-    digest.update(f"{options.max_new_tokens} {options.quantize}".encode())
+    digest.update(f"{options.max_new_tokens} {options.quantize} {options.dtype}".encode())
     for target, asked in prompts.items():
         digest.update("\n".join([str(target), *(prompt.text for prompt in asked)]).encode())
     return digest.hexdigest()
@@ -251,6 +258,8 @@ def _read_strengths(options: argparse.Namespace) -> tuple[float, ...]:
     except ValueError:
         strengths = ()
     is_finite = all(0 < strength < float("inf") for strength in strengths)
+    if not 1 <= options.margin < float("inf"):
+        raise SettingsError(f"`--margin` is '{options.margin}'. Expected a number from 1 up.")
     if not strengths or not is_finite or not 0 < options.success <= 1:
         raise SettingsError(
             f"`--strengths` is '{options.strengths}' and `--success` is '{options.success}'. "

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from steering.errors import SettingsError
 from steering.evaluation.proportions import Proportion
 from steering.evaluation.report import CurvePoint, success_matrix
+from steering.whole_files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -258,17 +259,12 @@ def _write(path: Path, draw: Draw, *, size: tuple[float, float]) -> None:
     """Draw a figure of *size* inches, write it to a temporary name and rename that."""
     check_plot_path(path)
     suffix = path.suffix.lower()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with clean_figure(size) as figure:
+        with replacing(path) as temporary, clean_figure(size) as figure:
             draw(figure)
             figure.savefig(temporary, format=suffix[1:], metadata=METADATA[suffix])
-        os.replace(temporary, path)
     except OSError as err:
         raise _not_writable(path, err.strerror or str(err)) from err
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _not_writable(path: Path, problem: str) -> SettingsError:

@@ -177,6 +177,7 @@ def make_report_card(neurons: NeuronSet) -> ReportCard:
     _check_plausible(neurons)
     languages = tuple(_language_card(neurons, language) for language in neurons.languages)
     pairs = _count_shared(neurons)
+    counted_phase = about.activation_prob_phase or about.selection_phase
     return ReportCard(
         model_id=plain(about.model_id),
         facts=collect_facts(neurons),
@@ -190,7 +191,7 @@ def make_report_card(neurons: NeuronSet) -> ReportCard:
         pairs=pairs,
         score_bins=_bin_scores(neurons.lape_score),
         sharpest=_find_sharpest(neurons, torch.arange(len(neurons.layer))),
-        warnings=tuple(_warn(languages, pairs, about.selection_phase)),
+        warnings=tuple(_warn(languages, pairs, counted_phase)),
     )
 
 

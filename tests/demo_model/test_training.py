@@ -13,7 +13,7 @@ from demo_model.grammar.language_pack import LANGUAGE_CODES, load_language_pack
 from demo_model.grammar.world import load_world
 from demo_model.text import HELD_OUT_LINES, held_out_lines, training_lines
 from demo_model.tokenizer import train_tokenizer
-from demo_model.train import Recipe, train
+from demo_model.train import Recipe, Restart, train
 from demo_model.write_corpus import write_corpus
 from steering.corpus import iter_dialogues, open_corpus
 from steering.languages import LANGUAGES
@@ -25,6 +25,7 @@ TINY = Recipe(
     hidden_size=16, layers=1, neurons_per_layer=24, heads=2, text_steps=2, text_rows=2,
     text_row_tokens=32, dialogue_steps=2, dialogue_rows=1, mixed_text_rows=1,
     dialogue_row_tokens=48, warmup_steps=1, constant_steps=2,
+    restarts=(Restart(steps=2, peak_rate=1e-3, seed=7),),
 )  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def test_dialogue_ids_are_those_of_the_chat_template(text_folder: Path) -> None:
         for role, text in (("user", turn.question), ("assistant", turn.answer))
     ]
 
-    ids, labels = BatchMaker(tokenizer, lines, seed=0)._encode(turns)
+    ids, labels = BatchMaker(tokenizer, lines)._encode(turns)
 
     assert ids == tokenizer.apply_chat_template(messages, return_dict=False)
     answers = [i for i, label in zip(ids, labels, strict=True) if label != NO_LOSS]
@@ -115,15 +116,38 @@ def test_dialogue_ids_are_those_of_the_chat_template(text_folder: Path) -> None:
 def test_batches_depend_on_seed_and_step_alone(text_folder: Path) -> None:
     lines = {code: rows[:200] for code, rows in training_lines(text_folder).items()}
     tokenizer = train_tokenizer(lines)
-    first, second = (BatchMaker(tokenizer, lines, seed=0) for _ in range(2))
+    first, second = (BatchMaker(tokenizer, lines) for _ in range(2))
 
     for make in ("text_batch", "dialogue_batch"):
-        a = getattr(first, make)(5, rows=2, tokens=40)
-        b = getattr(second, make)(5, rows=2, tokens=40)
-        other = getattr(first, make)(6, rows=2, tokens=40)
+        a = getattr(first, make)(0, 5, rows=2, tokens=40)
+        b = getattr(second, make)(0, 5, rows=2, tokens=40)
+        other = getattr(first, make)(0, 6, rows=2, tokens=40)
+        reseeded = getattr(first, make)(1, 5, rows=2, tokens=40)
         assert torch.equal(a.input_ids, b.input_ids)
         assert torch.equal(a.labels, b.labels)
         assert not torch.equal(a.input_ids, other.input_ids)
+        assert not torch.equal(a.input_ids, reseeded.input_ids)
+
+
+def test_rate_rises_again_at_every_restart_and_falls_to_a_hundredth() -> None:
+    first, second = Restart(10, 1e-3, seed=1), Restart(20, 2e-3, seed=2)
+    recipe = Recipe(
+        text_steps=200, dialogue_steps=300, constant_steps=250, restarts=(first, second)
+    )
+
+    assert recipe.steps == 530
+    assert [recipe.part_of(step) for step in (499, 500, 509, 510, 529)] == [
+        (None, 499),
+        (first, 0),
+        (first, 9),
+        (second, 0),
+        (second, 19),
+    ]
+    assert recipe.rate(240) == recipe.peak_rate
+    assert recipe.rate(499) == recipe.peak_rate / 100
+    assert recipe.rate(500) < recipe.rate(501)
+    assert Restart(5000, 1e-3, seed=1).rate(1000) == 1e-3
+    assert Restart(5000, 1e-3, seed=1).rate(4999) == pytest.approx(1e-5)
 
 
 def test_written_corpus_is_readable_and_repeatable(tmp_path: Path) -> None:
