@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 # (language, phase, positions counted since the last call)
 Progress: TypeAlias = Callable[[Language, StatsPhase, int], None]
 
+# Of the partial results; higher whenever `RunningSums.to_tensors` or the saved state changes, so
+# that those of another version of the program are refused and not misread.
+_SAVED_FORM = 2
+
 
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
@@ -215,7 +219,14 @@ class _LanguageRecording:
         processes = options.processes
         self._name = f"{corpus.kind}-{language}-{processes.rank}-of-{processes.count}"
         source = corpus.sources[language]
-        about = (options.identity, options.chunks, corpus.name, corpus.column, source.state)
+        about = (
+            _SAVED_FORM,
+            options.identity,
+            options.chunks,
+            corpus.name,
+            corpus.column,
+            source.state,
+        )
         self._identity = hashlib.sha256(repr(about).encode()).hexdigest()
 
     def run(self, stop: threading.Event, progress: Progress, warn: Warn) -> None:
