@@ -37,6 +37,8 @@ class PhaseStats:
         value_sum: Sum at the value site, float64 `(layers, neurons)`.
         residual_sum: Sum of the stream after each layer, float64 `(layers, hidden)`.
         token_id_count: How often each token stood at a counted position, int64 `(vocab,)`.
+        routed_count: How many counted positions went to each expert, int64 `(layers, experts)`;
+            None where a layer has one FFN for every token. Neurons of all experts lie side by side.
     """
 
     token_count: int
@@ -45,6 +47,20 @@ class PhaseStats:
     value_sum: Tensor
     residual_sum: Tensor
     token_id_count: Tensor
+    routed_count: Tensor | None = None
+
+    def tokens_seen(self, at: NeuronPlaces = ...) -> int | Tensor:
+        """Return how many counted positions came by neurons: all, or those that went to its expert.
+
+        A neuron of an expert that none went to has 1, for its sums of 0 to be divided by.
+        """
+        if self.routed_count is None:
+            return self.token_count
+        neurons = self.active_count.shape[1] // self.routed_count.shape[1]  # of one expert
+        if isinstance(at, tuple):
+            layer, index = at
+            return self.routed_count[layer, index // neurons].clamp(min=1)
+        return self.routed_count[at].repeat_interleave(neurons, dim=-1).clamp(min=1)
 
     def __add__(self, other: "PhaseStats") -> "PhaseStats":
         """Return the sums over both."""
@@ -52,15 +68,19 @@ class PhaseStats:
         if ours != theirs:
             raise StatsError(
                 f"Cannot add statistics of shapes '{ours}' to those of '{theirs}' (neurons, hidden "
-                "size, vocabulary). Expected the same model; record again."
+                "size, vocabulary, experts). Expected the same model; record again."
             )
         return PhaseStats(
-            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
+            **{
+                field.name: getattr(self, field.name) + getattr(other, field.name)
+                for field in fields(self)
+                if getattr(self, field.name) is not None
+            }
         )
 
     def _shapes(self) -> list[tuple[int, ...]]:
-        sums = (self.active_count, self.residual_sum, self.token_id_count)
-        return [tuple(one.shape) for one in sums]
+        sums = (self.active_count, self.residual_sum, self.token_id_count, self.routed_count)
+        return [tuple(one.shape) for one in sums if one is not None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +107,8 @@ class ActivationStats:
     def activation_prob(self, phase: StatsPhase, at: NeuronPlaces = ...) -> Tensor:
         """Return the share of tokens with activation > 0, float64 `(layers, neurons, languages)`.
 
+        Of a neuron of an expert: the share of the tokens that went there; 0 where none did.
+
         Args:
             phase: Whose counts to use.
             at: Of all neurons; or of one layer, `(neurons, languages)`, or of chosen places,
@@ -97,15 +119,15 @@ class ActivationStats:
         """
         rows = self._rows(phase)
         return torch.stack(
-            [row.active_count[at].double() / row.token_count for row in rows], dim=-1
+            [row.active_count[at].double() / row.tokens_seen(at) for row in rows], dim=-1
         )
 
     def mean(
         self, phase: StatsPhase, site: Literal["gate", "value"], at: NeuronPlaces = ...
     ) -> Tensor:
-        """Return mean activations at a site, float64, shaped as `activation_prob` says."""
+        """Return mean activations at a site, float64; shape and experts as in `activation_prob`."""
         sums = [
-            (row.gate_sum if site == "gate" else row.value_sum)[at] / row.token_count
+            (row.gate_sum if site == "gate" else row.value_sum)[at] / row.tokens_seen(at)
             for row in self._rows(phase)
         ]
         return torch.stack(sums, dim=-1)

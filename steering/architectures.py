@@ -39,6 +39,8 @@ class Architecture:
         width_per_hidden: Neurons per hidden unit when that attribute is absent or unset.
         text_config_name: Attribute of the configuration that holds the text model's own one;
             empty when it is the configuration itself.
+        experts_name: Configuration attribute with the experts per layer, each with neurons of its
+            own; empty when every token goes through the one FFN of the layer.
     """
 
     model_type: str
@@ -51,7 +53,11 @@ class Architecture:
     width_name: str = "intermediate_size"
     width_per_hidden: int | None = None
     text_config_name: str = ""
+    experts_name: str = ""
 
+
+# How `experts.py` names the two places in a layer's experts where edits attach.
+EXPERT_GATE_NAME, EXPERT_VALUE_NAME = "gate_site", "value_site"
 
 # Read from the modeling files of transformers 5.23. Rows without arguments have Llama's names.
 _ROWS = (
@@ -102,6 +108,14 @@ _ROWS = (
     Architecture(model_type="granite"),
     Architecture(model_type="llama"),
     Architecture(model_type="mistral"),
+    Architecture(
+        model_type="mixtral",
+        ffn_path="mlp.experts",
+        activation_name=EXPERT_GATE_NAME,
+        down_projection_name=EXPERT_VALUE_NAME,
+        flattens_tokens=True,
+        experts_name="num_local_experts",
+    ),
     Architecture(model_type="olmo2"),
     Architecture(
         model_type="opt",
@@ -122,6 +136,15 @@ _ROWS = (
     Architecture(model_type="phi3", activation_name="activation_fn"),
     Architecture(model_type="qwen2"),
     Architecture(model_type="qwen3"),
+    Architecture(
+        model_type="qwen3_moe",
+        ffn_path="mlp.experts",
+        activation_name=EXPERT_GATE_NAME,
+        down_projection_name=EXPERT_VALUE_NAME,
+        flattens_tokens=True,
+        width_name="moe_intermediate_size",
+        experts_name="num_experts",
+    ),
     Architecture(model_type="smollm3"),
     Architecture(
         model_type="xglm",
@@ -135,67 +158,75 @@ _ROWS = (
 
 ARCHITECTURES: dict[str, Architecture] = {row.model_type: row for row in _ROWS}
 
-# Families whose FFN is split into experts, each token going to a few of them. Their experts are
-# fused 3-D parameters in transformers 5: no down projection module to hook, tokens permuted.
+# Families with experts that have no row: what they do besides (experts that every token goes to,
+# other activations, other layers between) is not read.
 _EXPERT_TYPES = """
 afmoe bailing_hybrid cohere2_moe dbrx deepseek_v2 deepseek_v3 dots1 ernie4_5_moe exaone_moe
 flex_olmo glm4_moe glm4_moe_lite gpt_oss granitemoe granitemoehybrid granitemoeshared
-hunyuan_v1_moe jamba jetmoe lfm2_moe llama4 llama4_text minimax minimax_m2 mixtral olmoe
-phimoe qwen2_moe qwen3_5_moe qwen3_moe qwen3_next solar_open
+hunyuan_v1_moe jamba jetmoe lfm2_moe llama4 llama4_text minimax minimax_m2 olmoe
+phimoe qwen2_moe qwen3_5_moe qwen3_next solar_open
 """
 
 MIXTURE_OF_EXPERTS: frozenset[str] = frozenset(_EXPERT_TYPES.split())
 
 
-def find_architecture(config: PreTrainedConfig, *, is_four_bit: bool = False) -> Architecture:
+def find_architecture(config: PreTrainedConfig, *, is_quantised: bool = False) -> Architecture:
     """Return the row of a model's family.
 
     Args:
         config: The model's configuration, as `AutoConfig` reads it.
-        is_four_bit: Whether the weights are to be 4-bit; only the reason of a refusal depends
-            on it.
+        is_quantised: Whether the weights are to be quantised, or are stored so.
 
     Raises:
-        UnsupportedArchitectureError: If the family has no row, is a mixture of experts, or is
-            configured in a way that goes round the modules that the row names.
+        UnsupportedArchitectureError: If the family has no row, has experts that are quantised, or
+            is configured in a way that goes round the modules that the row names.
     """
-    architecture = find_family(config.model_type, is_four_bit=is_four_bit)
+    architecture = find_family(config.model_type, is_quantised=is_quantised)
     if getattr(config, "slow_but_exact", False) and getattr(config, "pretraining_tp", 1) > 1:
         raise UnsupportedArchitectureError(
             f"Cannot steer a '{config.model_type}' model with 'slow_but_exact': it computes the "
             "FFN around its down projection. Expected 'slow_but_exact' to be false; "
             "set it to false in the model's config.json."
         )
+    if architecture.experts_name and (
+        getattr(config, "mlp_only_layers", None) or getattr(config, "decoder_sparse_step", 1) != 1
+    ):
+        raise UnsupportedArchitectureError(
+            f"Cannot steer this '{config.model_type}' model: some of its layers have experts and "
+            "some have not ('mlp_only_layers', 'decoder_sparse_step'). Expected experts in every "
+            "layer; choose another model of this family."
+        )
     return architecture
 
 
-def find_family(model_type: str, *, is_four_bit: bool = False) -> Architecture:
+def find_family(model_type: str, *, is_quantised: bool = False) -> Architecture:
     """Return the row with this model type, as `find_architecture` does from a configuration.
 
     Raises:
-        UnsupportedArchitectureError: If the family has no row or is a mixture of experts.
+        UnsupportedArchitectureError: If the family has no row, or has experts that are quantised.
     """
     if model_type in ARCHITECTURES:
+        if is_quantised and ARCHITECTURES[model_type].experts_name:
+            raise UnsupportedArchitectureError(
+                f"Cannot load a mixture-of-experts model of type '{model_type}' quantised: "
+                "bitsandbytes leaves its experts, nearly all of the weights, as they are, and "
+                "experts that are stored quantised cannot be steered. Expected unquantised "
+                "weights; use `quantize` 'none', with `device` 'auto' where one GPU is too small."
+            )
         return ARCHITECTURES[model_type]
     known = ", ".join(ARCHITECTURES)
-    if model_type not in MIXTURE_OF_EXPERTS:
-        nearest = difflib.get_close_matches(model_type, ARCHITECTURES, n=1)
-        hint = f" The nearest is '{nearest[0]}'." if nearest else ""
+    if model_type in MIXTURE_OF_EXPERTS:
+        with_experts = ", ".join(row.model_type for row in _ROWS if row.experts_name)
         raise UnsupportedArchitectureError(
-            f"Unknown model architecture '{model_type}'.{hint} Known here: {known}. "
-            "Choose a model of one of these, or add a row to `steering/architectures.py`."
+            f"Cannot steer a mixture-of-experts model of type '{model_type}': its experts are not "
+            f"in the table. Known here: {known}; with experts: {with_experts}. Choose a "
+            "model of one of these, or add a row to `steering/architectures.py`."
         )
-    reason = (
-        "its experts stay unquantised in 4-bit (bitsandbytes leaves fused expert parameters "
-        "alone), so it would need nearly all of its full memory, and steering inside experts "
-        "is not there yet"
-        if is_four_bit
-        else "each token passes through a few experts instead of one FFN, and steering inside "
-        "experts is not there yet"
-    )
+    nearest = difflib.get_close_matches(model_type, ARCHITECTURES, n=1)
+    hint = f" The nearest is '{nearest[0]}'." if nearest else ""
     raise UnsupportedArchitectureError(
-        f"Cannot steer a mixture-of-experts model of type '{model_type}': {reason}. "
-        f"Known here: {known}. Choose a dense model."
+        f"Unknown model architecture '{model_type}'.{hint} Known here: {known}. "
+        "Choose a model of one of these, or add a row to `steering/architectures.py`."
     )
 
 
@@ -210,12 +241,22 @@ def hidden_size(config: PreTrainedConfig) -> int:
 
 
 def neurons_per_layer(config: PreTrainedConfig) -> int:
-    """Return the number of FFN intermediate units of each layer."""
+    """Return the number of FFN intermediate units of each layer, those of all experts together."""
     architecture = find_architecture(config)
     width = getattr(_text_config(config), architecture.width_name or "-", None)
     if width is None and architecture.width_per_hidden is not None:
         return architecture.width_per_hidden * hidden_size(config)
-    return _read_size(_text_config(config), architecture.width_name)
+    width = _read_size(_text_config(config), architecture.width_name)
+    return width * (expert_count(config) or 1)
+
+
+def expert_count(config: PreTrainedConfig) -> int | None:
+    """Return how many experts each layer has; None where there is one FFN for every token.
+
+    Neuron i of expert e has the index e x (neurons of an expert) + i in its layer.
+    """
+    name = find_architecture(config).experts_name
+    return _read_size(_text_config(config), name) if name else None
 
 
 def input_width(projection: nn.Module) -> int | None:

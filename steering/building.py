@@ -244,6 +244,7 @@ def _describe(
         "layers": identity.layers,
         "neurons_per_layer": identity.neurons_per_layer,
         "hidden_size": identity.hidden_size,
+        "experts": identity.experts,
         "tokenizer_sha256": identity.tokenizer_sha256,
         "languages": tuple(str(language) for language in stats.languages),
         "token_counts": {

@@ -18,6 +18,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from steering.conversation import FittedPrompt, Message, fit_prompt
 from steering.errors import GenerationError
+from steering.hooks import input_device
 from steering.steerer import steered
 from steering.steering_plan import SteeringPlan
 from steering.token_bias import TokenBiasProcessor, spared_prompt_ids
@@ -239,11 +240,12 @@ def run_batch(
         else {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     )
     torch.manual_seed(sampling.seed)
+    device = input_device(model.model)
     try:
         with torch.inference_mode():
             model.model.generate(  # type: ignore[operator]  # transformers mixes it in untyped
-                input_ids=ids.to(model.model.device),
-                attention_mask=mask.to(model.model.device),
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
                 max_new_tokens=sampling.max_new_tokens,
                 pad_token_id=pad,
                 streamer=streamer,

@@ -12,19 +12,22 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
+import torch
 from torch import Tensor, nn
 
 from steering.architectures import (
     SITES,
     Site,
+    expert_count,
     find_architecture,
     input_width,
     layer_count,
     neurons_per_layer,
 )
 from steering.errors import PlanError, UnsupportedArchitectureError
+from steering.experts import Routing, check_prepared
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -35,10 +38,16 @@ if TYPE_CHECKING:
 # dtype and device.
 TensorEdit: TypeAlias = Callable[[int, Tensor], Tensor | None]
 
+# (layer, which experts each token goes to: bool, (batch, tokens, experts))
+RoutingNote: TypeAlias = Callable[[int, Tensor], None]
+
 
 @dataclass(frozen=True, slots=True)
 class FfnSites:
     """The modules of a loaded model that edits attach to, one of each kind per layer.
+
+    Where a layer has experts, edits see the neurons of all of them side by side; those of experts
+    that a token does not go to are 0 there, and a replacement of them changes nothing.
 
     Args:
         layers: Decoder layers; their output is the residual site, (batch, tokens, hidden).
@@ -46,6 +55,7 @@ class FfnSites:
         down_projections: Projections back to the hidden size; their input is the value site.
         neurons_per_layer: Units at the gate and value sites.
         is_flattened: Whether the FFN sees `(batch * tokens, units)`; edits never do.
+        experts: How many experts each layer has; None where it has one FFN for every token.
     """
 
     layers: tuple[nn.Module, ...]
@@ -53,6 +63,7 @@ class FfnSites:
     down_projections: tuple[nn.Module, ...]
     neurons_per_layer: int
     is_flattened: bool
+    experts: int | None = None
 
 
 def find_sites(model: PreTrainedModel) -> FfnSites:
@@ -67,6 +78,7 @@ def find_sites(model: PreTrainedModel) -> FfnSites:
     """
     _refuse_compiled(model)
     architecture = find_architecture(model.config)
+    check_prepared(model)
     try:
         layers = tuple(model.get_submodule(architecture.layers_path).children())
         ffns = [layer.get_submodule(architecture.ffn_path) for layer in layers]
@@ -78,14 +90,27 @@ def find_sites(model: PreTrainedModel) -> FfnSites:
             "module names of its row in `steering/architectures.py`; load the model with "
             "`load_model`, without wrappers."
         ) from err
-    _check_modules(model, activations, downs)
+    experts = expert_count(model.config)
+    if experts is None:
+        _check_modules(model, activations, downs)
     return FfnSites(
         layers=layers,
         activations=activations,
         down_projections=downs,
         neurons_per_layer=neurons_per_layer(model.config),
         is_flattened=architecture.flattens_tokens,
+        experts=experts,
     )
+
+
+def input_device(model: PreTrainedModel) -> torch.device:
+    """Return where token ids belong: with the embeddings, whose weights may be elsewhere for now.
+
+    Weights that were loaded with `device` 'auto' and did not fit are on no device until their
+    module runs, which then brings its input to where it runs.
+    """
+    device = model.get_input_embeddings().get_parameter("weight").device
+    return torch.device("cpu") if device.type == "meta" else device
 
 
 @contextmanager
@@ -121,16 +146,41 @@ def attached(
         yield
 
 
+@contextmanager
+def noting_routing(sites: FfnSites, note: RoutingNote) -> Iterator[None]:
+    """Tell which experts each token of a forward pass goes to, layer by layer, until exit.
+
+    Of a model without experts there is nothing to tell.
+    """
+    with ExitStack() as handles:
+        for layer in range(len(sites.layers) if sites.experts else 0):
+            batch = _BatchSize()
+            handles.callback(_note_batch_size(sites.layers[layer], batch).remove)
+            handles.callback(_attach_note(sites, layer, note, batch).remove)
+        yield
+
+
+def _attach_note(
+    sites: FfnSites, layer: int, note: RoutingNote, batch: _BatchSize
+) -> RemovableHandle:
+    def before_gate(_module: nn.Module, args: tuple[Tensor, Routing]) -> None:
+        is_routed = args[1].mark_tokens(batch.rows * batch.tokens)
+        note(layer, is_routed.view(batch.rows, batch.tokens, -1))
+
+    return sites.activations[layer].register_forward_pre_hook(before_gate)
+
+
 class _BatchSize(threading.local):
-    """Rows of the batch that this thread is running through one layer."""
+    """Rows and columns of the batch that this thread is running through one layer."""
 
     rows = 1
+    tokens = 1
 
 
 def _note_batch_size(layer: nn.Module, batch: _BatchSize) -> RemovableHandle:
     def note(_module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]  # (B, T, H)
-        batch.rows = hidden.shape[0]
+        batch.rows, batch.tokens = hidden.shape[:2]
 
     return layer.register_forward_pre_hook(note, with_kwargs=True)
 
@@ -138,8 +188,12 @@ def _note_batch_size(layer: nn.Module, batch: _BatchSize) -> RemovableHandle:
 def _attach_gate(
     sites: FfnSites, layer: int, edit: TensorEdit, batch: _BatchSize
 ) -> RemovableHandle:
-    def after_activation(_module: nn.Module, _args: object, output: Tensor) -> Tensor | None:
-        return _edit_units(edit, layer, output, batch=batch if sites.is_flattened else None)
+    def after_activation(
+        _module: nn.Module, args: tuple[Tensor, ...], output: Tensor
+    ) -> Tensor | None:
+        routing = _routing(sites, args)
+        shape = batch if sites.is_flattened else None
+        return _edit_units(edit, layer, output, batch=shape, routing=routing)
 
     return sites.activations[layer].register_forward_hook(after_activation)
 
@@ -147,9 +201,13 @@ def _attach_gate(
 def _attach_value(
     sites: FfnSites, layer: int, edit: TensorEdit, batch: _BatchSize
 ) -> RemovableHandle:
-    def before_down_projection(_module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
-        edited = _edit_units(edit, layer, args[0], batch=batch if sites.is_flattened else None)
-        return None if edited is None else (edited,)
+    def before_down_projection(
+        _module: nn.Module, args: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...] | None:
+        routing = _routing(sites, args)
+        shape = batch if sites.is_flattened else None
+        edited = _edit_units(edit, layer, args[0], batch=shape, routing=routing)
+        return None if edited is None else (edited, *args[1:])
 
     return sites.down_projections[layer].register_forward_pre_hook(before_down_projection)
 
@@ -175,14 +233,28 @@ _ATTACH: dict[Site, Callable[[FfnSites, int, TensorEdit, _BatchSize], RemovableH
 }
 
 
+def _routing(sites: FfnSites, args: tuple[object, ...]) -> Routing | None:
+    """Return what an `ExpertSite` is called with beside the activations."""
+    return cast("Routing", args[1]) if sites.experts else None
+
+
 def _edit_units(
-    edit: TensorEdit, layer: int, units: Tensor, *, batch: _BatchSize | None
+    edit: TensorEdit,
+    layer: int,
+    units: Tensor,
+    *,
+    batch: _BatchSize | None,
+    routing: Routing | None,
 ) -> Tensor | None:
-    """Run an edit; *batch* is given when *units* is flat, (B * T, N)."""
+    """Run an edit; *batch* is given when *units* is flat, (B * T, N), or of experts, (S, N)."""
     if batch is None:
         return edit(layer, units)
-    edited = edit(layer, units.view(batch.rows, -1, units.shape[-1]))  # (B, T, N)
-    return None if edited is None else edited.flatten(0, 1)
+    flat = units if routing is None else routing.spread(units, batch.rows * batch.tokens)
+    edited = edit(layer, flat.view(batch.rows, batch.tokens, -1))  # (B, T, N)
+    if edited is None:
+        return None
+    flat = edited.flatten(0, 1)
+    return flat if routing is None else routing.collect(flat)
 
 
 def _refuse_compiled(model: PreTrainedModel) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
 from steering.architectures import (
     Architecture,
+    expert_count,
     find_architecture,
     find_family,
     hidden_size,
@@ -20,6 +21,7 @@ from steering.architectures import (
     neurons_per_layer,
 )
 from steering.errors import ModelLoadError, UnsupportedArchitectureError
+from steering.experts import prepare_experts
 from steering.model_identity import ModelIdentity, folder_revision, hash_tokenizer
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     )
 
 Quantize: TypeAlias = Literal["nf4", "int8", "none"]
+
+ANY_DEVICE = "auto"  # all GPUs, and the memory for what does not fit there
 
 # The name of the small model that comes with the program, and where its files are.
 BUNDLED_MODEL = "bundled"
@@ -73,7 +77,8 @@ def load_model(
         dtype: Type of activations and of unquantised weights. When omitted: float32 for the
             bundled model; under quantisation bfloat16 where the GPU has it, float16 on other GPUs
             and float32 on the CPU; else what the checkpoint has.
-        device: Such as `cpu` or `cuda:0`; the GPU when omitted and there is one, else the CPU.
+        device: Such as `cpu` or `cuda:0`; `auto` spreads a model that is larger than one GPU over
+            all GPUs and memory, which is slow. The GPU when omitted and there is one, else the CPU.
         revision: Branch, tag or commit of the hub; the main branch when omitted.
 
     Raises:
@@ -83,12 +88,13 @@ def load_model(
     source = _find_source(name, revision)
     config = _read_config(source, quantize)
     chosen = _choose_quantize(source, config, quantize)
-    architecture = find_architecture(config, is_four_bit=chosen == "nf4")
+    architecture = find_architecture(config, is_quantised=_is_quantised(config, chosen))
     tokenizer = _read_tokenizer(source)
     place = _choose_device(source, device)
     chosen_dtype = dtype or _default_dtype(name, chosen, place)
     model = _read_weights(source, config, quantize=chosen, dtype=chosen_dtype, device=place)
-    if chosen == "nf4" and place.startswith("cpu"):
+    prepare_experts(model)
+    if chosen == "nf4" and model.device.type == "cpu":
         _check_widths(source, model.get_submodule(architecture.layers_path))
     identity = ModelIdentity(
         model_id=name,
@@ -97,6 +103,7 @@ def load_model(
         layers=layer_count(config),
         neurons_per_layer=neurons_per_layer(config),
         hidden_size=hidden_size(config),
+        experts=expert_count(config),
         tokenizer_sha256=hash_tokenizer(tokenizer),
     )
     return LoadedModel(model, tokenizer, architecture, identity)
@@ -121,6 +128,7 @@ def read_identity(name: str, *, revision: str | None = None) -> ModelIdentity:
         layers=layer_count(config),
         neurons_per_layer=neurons_per_layer(config),
         hidden_size=hidden_size(config),
+        experts=expert_count(config),
         tokenizer_sha256="",
     )
 
@@ -203,10 +211,10 @@ def _read_config(source: _Source, quantize: Quantize | None) -> PreTrainedConfig
             f"Unknown quantisation '{quantize}' for model '{source.name}'. "
             f"Expected one of {', '.join(get_args(Quantize))}; use one of these, or omit it."
         )
-    is_four_bit = quantize == "nf4" or (quantize is None and source.name != BUNDLED_MODEL)
+    is_quantised = quantize != "none" and (quantize is not None or source.name != BUNDLED_MODEL)
     try:
         raw, _ = PreTrainedConfig.get_config_dict(source.place, revision=source.revision)
-        find_family(str(raw.get("model_type", "")), is_four_bit=is_four_bit)
+        find_family(str(raw.get("model_type", "")), is_quantised=is_quantised)
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             source.place, revision=source.revision
         )
@@ -230,6 +238,10 @@ def _choose_quantize(source: _Source, config: PreTrainedConfig, asked: Quantize 
         f"('{method}'). Expected an unquantised checkpoint; leave `quantize` out to load it as "
         "it is stored."
     )
+
+
+def _is_quantised(config: PreTrainedConfig, chosen: Quantize) -> bool:
+    return chosen != "none" or "quantization_config" in config.to_dict()
 
 
 def _read_tokenizer(source: _Source) -> PreTrainedTokenizerBase:
@@ -267,7 +279,7 @@ def _read_weights(
             config=config,
             revision=source.revision,
             dtype=dtype,
-            device_map={"": device},
+            device_map=device if device == ANY_DEVICE else {"": device},
             quantization_config=_quantization(quantize, dtype),
             use_safetensors=True,
             output_loading_info=True,
@@ -320,19 +332,29 @@ def _choose_device(source: _Source, asked: str | None) -> str:
     import torch
 
     has_gpu = torch.cuda.is_available()
-    if asked is not None and asked.startswith("cuda") and not has_gpu:
+    if asked is None or asked == ANY_DEVICE:
+        return (asked or "cuda") if has_gpu else "cpu"
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        raise ModelLoadError(
+            f"Cannot load model '{source.name}' on '{asked}': there is no such device. Expected "
+            f"'cpu', 'cuda:0' or the like, or '{ANY_DEVICE}'; leave it out to have it chosen."
+        ) from None
+    if device.type == "cuda" and not has_gpu:
         raise ModelLoadError(
             f"Cannot load model '{source.name}' on '{asked}': this machine has no CUDA GPU that "
             "torch can use. Expected 'cpu'; leave the device out to have it chosen."
         )
-    return asked or ("cuda" if has_gpu else "cpu")
+    return asked
 
 
 def _default_dtype(name: str, quantize: Quantize, device: str) -> torch.dtype | str:
     """Return float32 where it is cheap or the only fast one; `auto` keeps the checkpoint's own."""
     import torch
 
-    if name == BUNDLED_MODEL or (quantize != "none" and not device.startswith("cuda")):
+    has_gpu = device == ANY_DEVICE or device.startswith("cuda")
+    if name == BUNDLED_MODEL or (quantize != "none" and not has_gpu):
         return torch.float32
     if quantize == "none":
         return "auto"
@@ -352,7 +374,14 @@ def _explain_weights_error(
     if isinstance(err, (MemoryError, torch.OutOfMemoryError)):
         return (
             f"Cannot load model '{source.name}' as '{quantize}': the memory of '{device}' is too "
-            "small. Expected room for all weights; use `quantize` 'nf4' or a smaller model."
+            "small. Expected room for all weights; use `quantize` 'nf4', a smaller model, or "
+            "`device` 'auto' where there are several GPUs."
+        )
+    if "dispatched on the CPU" in str(err):  # bitsandbytes' words
+        return (
+            f"Cannot load model '{source.name}' as '{quantize}' on '{device}': it does not fit on "
+            "the GPUs, and quantised weights cannot wait in memory. Expected more or larger GPUs; "
+            "use `quantize` 'nf4' if it is not, 'none', or a smaller model."
         )
     return _unreadable(source, "weights", err)
 

@@ -31,6 +31,8 @@ class ModelIdentity:
         hidden_size: Width of the residual stream.
         tokenizer_sha256: Hash of the tokenizer's vocabulary and merges, the same after a save
             and reload.
+        experts: How many experts each layer has, whose neurons are counted together; None where
+            it has one FFN for every token.
     """
 
     model_id: str
@@ -40,6 +42,7 @@ class ModelIdentity:
     neurons_per_layer: int
     hidden_size: int
     tokenizer_sha256: str
+    experts: int | None = None
 
 
 def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -70,6 +70,7 @@ class NeuronSetMetadata(BaseModel):
     architecture: str
     layers: Dimension
     neurons_per_layer: Dimension
+    experts: Dimension | None = None  # of each layer; neuron i of expert e: e * (their width) + i
     hidden_size: Dimension | None = None
     tokenizer_sha256: str
     languages: tuple[str, ...] = Field(min_length=2)
@@ -106,6 +107,10 @@ class NeuronSetMetadata(BaseModel):
             raise ValueError(f"'{missing[0]}' is missing, and the set was not imported")
         if self.token_counts and self.hidden_size is None:
             raise ValueError("'hidden_size' is missing, although activations were recorded")
+        if self.experts is not None and self.neurons_per_layer % self.experts:
+            raise ValueError(
+                f"{self.experts} experts cannot share {self.neurons_per_layer} neurons"
+            )
         return self
 
     @model_validator(mode="after")

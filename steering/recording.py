@@ -25,7 +25,7 @@ from steering.architectures import Site
 from steering.chunks import Chunk, ChunkOptions, Position, corpus_phases, iter_chunks
 from steering.corpus import Corpus, Warn, iter_rows
 from steering.errors import CorpusError, StoppedError
-from steering.hooks import TensorEdit, attached, find_sites
+from steering.hooks import TensorEdit, attached, find_sites, input_device, noting_routing
 from steering.languages import Language
 from steering.partial_results import PartialResults, State
 from steering.processes import Processes
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 # (language, phase, positions counted since the last call)
 Progress: TypeAlias = Callable[[Language, StatsPhase, int], None]
+
+# Of the partial results; higher whenever `RunningSums.to_tensors` or the saved state changes, so
+# that those of another version of the program are refused and not misread.
+_SAVED_FORM = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,7 @@ class ChunkRecorder:
                 layers=identity.layers,
                 neurons=identity.neurons_per_layer,
                 hidden=identity.hidden_size,
+                experts=identity.experts,
                 vocabulary=int(model.model.config.get_text_config().vocab_size),
             )
             for phase in phases
@@ -155,7 +160,7 @@ class ChunkRecorder:
     def run(self, chunk: Chunk) -> None:
         """Run one forward pass, without the language-model head, and add what it shows."""
         network = self._model.model
-        device = network.device
+        sites, device = find_sites(network), input_device(network)
         counted = {
             phase: CountedPositions.of(mask.to(device)) for phase, mask in chunk.masks.items()
         }
@@ -165,7 +170,11 @@ class ChunkRecorder:
             "residual": lambda layer, x: self._add_sum("residual", layer, x, counted),
         }
         attention = None if chunk.attention is None else chunk.attention.to(device)
-        with torch.inference_mode(), attached(find_sites(network), edits):
+        with (
+            torch.inference_mode(),
+            attached(sites, edits),
+            noting_routing(sites, lambda layer, routed: self._add_routed(layer, routed, counted)),
+        ):
             network.base_model(
                 input_ids=chunk.ids.to(device), attention_mask=attention, use_cache=False
             )
@@ -180,6 +189,13 @@ class ChunkRecorder:
             here = positions.on(activation.device)
             self.sums[phase].add_active(layer, here.count_active(activation))
             self.sums[phase].add("gate", layer, here.sum(activation))
+
+    def _add_routed(
+        self, layer: int, is_routed: Tensor, counted: Mapping[StatsPhase, CountedPositions]
+    ) -> None:
+        for phase, positions in counted.items():
+            here = positions.on(is_routed.device)
+            self.sums[phase].add_routed(layer, here.count_active(is_routed))
 
     def _add_sum(
         self,
@@ -206,7 +222,14 @@ class _LanguageRecording:
         processes = options.processes
         self._name = f"{corpus.kind}-{language}-{processes.rank}-of-{processes.count}"
         source = corpus.sources[language]
-        about = (options.identity, options.chunks, corpus.name, corpus.column, source.state)
+        about = (
+            _SAVED_FORM,
+            options.identity,
+            options.chunks,
+            corpus.name,
+            corpus.column,
+            source.state,
+        )
         self._identity = hashlib.sha256(repr(about).encode()).hexdigest()
 
     def run(self, stop: threading.Event, progress: Progress, warn: Warn) -> None:

@@ -44,11 +44,20 @@ class RunningSums:
     The tensors of a layer lie where its activations lie.
     """
 
-    def __init__(self, *, layers: int, neurons: int, hidden: int, vocabulary: int) -> None:
+    def __init__(
+        self,
+        *,
+        layers: int,
+        neurons: int,
+        hidden: int,
+        vocabulary: int,
+        experts: int | None = None,
+    ) -> None:
         """Start at zero."""
         widths: Mapping[SumName, int] = {"gate": neurons, "value": neurons, "residual": hidden}
         self.token_id_count = torch.zeros(vocabulary, dtype=torch.int64)
         self._active = [torch.zeros(neurons, dtype=torch.int64) for _ in range(layers)]
+        self._routed = [torch.zeros(experts or 0, dtype=torch.int64) for _ in range(layers)]
         self._sums = {
             name: [_zero_sum(width) for _ in range(layers)] for name, width in widths.items()
         }
@@ -59,11 +68,21 @@ class RunningSums:
         layers, neurons = tensors["active"].shape
         hidden = tensors["residual_high"].shape[1]
         vocabulary = len(tensors["token_id_count"])
-        return cls(layers=layers, neurons=neurons, hidden=hidden, vocabulary=vocabulary)
+        return cls(
+            layers=layers,
+            neurons=neurons,
+            hidden=hidden,
+            vocabulary=vocabulary,
+            experts=tensors["routed"].shape[1],
+        )
 
     def add_active(self, layer: int, counts: Tensor) -> None:
         """Add how many positions were active, int64 `(neurons,)`."""
         self._active[layer] = self._active[layer].to(counts.device) + counts
+
+    def add_routed(self, layer: int, counts: Tensor) -> None:
+        """Add how many positions went to each expert, int64 `(experts,)`."""
+        self._routed[layer] = self._routed[layer].to(counts.device) + counts
 
     def add(self, name: SumName, layer: int, term: Tensor) -> None:
         """Add a sum over positions, float64 `(units,)`."""
@@ -74,7 +93,11 @@ class RunningSums:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return everything as tensors on the CPU, to store or to send."""
-        tensors = {"token_id_count": self.token_id_count, "active": _stack(self._active)}
+        tensors = {
+            "token_id_count": self.token_id_count,
+            "active": _stack(self._active),
+            "routed": _stack(self._routed),
+        }
         for name, rows in self._sums.items():
             tensors[f"{name}_high"] = _stack([row.high for row in rows])
             tensors[f"{name}_low"] = _stack([row.low for row in rows])
@@ -85,6 +108,7 @@ class RunningSums:
         self.token_id_count += tensors["token_id_count"]
         for layer in range(len(self._active)):
             self.add_active(layer, tensors["active"][layer].to(self._active[layer].device))
+            self.add_routed(layer, tensors["routed"][layer].to(self._routed[layer].device))
             for name, rows in self._sums.items():
                 row = rows[layer]
                 row.add(tensors[f"{name}_high"][layer].to(row.high.device))
@@ -104,8 +128,8 @@ class RunningSums:
                 layer = int((~is_finite).nonzero()[0])
                 raise StatsError(
                     f"Activations at the {name} site of layer {layer} are 'inf' or 'nan'. Expected "
-                    "finite numbers; half precision overflows in some models: load this one in "
-                    "bfloat16 or float32."
+                    "finite numbers; half precision overflows in some models: load this one with "
+                    "`--dtype bfloat16` or float32."
                 )
         return PhaseStats(
             token_count=int(self.token_id_count.sum()),
@@ -114,6 +138,7 @@ class RunningSums:
             value_sum=totals["value"],
             residual_sum=totals["residual"],
             token_id_count=self.token_id_count,
+            routed_count=_stack(self._routed) if len(self._routed[0]) else None,
         )
 
 

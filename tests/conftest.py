@@ -27,7 +27,8 @@ from transformers import (
 )
 
 from steering.activation_stats import ActivationStats
-from steering.architectures import ARCHITECTURES, neurons_per_layer
+from steering.architectures import ARCHITECTURES, expert_count, neurons_per_layer
+from steering.experts import prepare_experts
 from steering.loading import LoadedModel
 from steering.model_identity import ModelIdentity, hash_tokenizer
 from steering.neuron_set import NeuronSet
@@ -50,6 +51,9 @@ _GEMMA: dict[str, object] = {**_HEADS, "query_pre_attn_scalar": 8}
 _SIGLIP: dict[str, object] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
            "num_attention_heads": 2, "image_size": 8, "patch_size": 4}  # fmt: skip
 
+# Four experts of 12 neurons each; every token goes to two of them.
+_EXPERTS: dict[str, object] = {"num_experts": 4, "num_experts_per_tok": 2}
+
 # What each family's configuration needs to be tiny: hidden 32, 2 layers, and 48 neurons per layer
 # wherever the family lets one choose (BLOOM does not: always 4 x hidden).
 _TINY: dict[str, dict[str, object]] = {
@@ -68,12 +72,14 @@ _TINY: dict[str, dict[str, object]] = {
     "granite": _LLAMA,
     "llama": _LLAMA,
     "mistral": _LLAMA,
+    "mixtral": {**_LLAMA, **_EXPERTS, "intermediate_size": 12},
     "olmo2": _LLAMA,
     "opt": {**_SIZES, "ffn_dim": 48, "word_embed_proj_dim": 32},
     "phi": {**_SIZES, "intermediate_size": 48},
     "phi3": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _HEADS,
+    "qwen3_moe": {**_HEADS, **_EXPERTS, "moe_intermediate_size": 12},
     "smollm3": _LLAMA,
     "xglm": {"d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 48},
 }  # fmt: skip
@@ -132,6 +138,7 @@ def _make_model(family: str, **changes: int) -> PreTrainedModel:
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1 or name.endswith("bias"):
                 torch.nn.init.normal_(parameter, std=0.2)
+    prepare_experts(model)
     return model.requires_grad_(False).eval()  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -212,6 +219,7 @@ def load_tiny(byte_tokenizer: PreTrainedTokenizerFast) -> Callable[..., LoadedMo
             neurons_per_layer=neurons_per_layer(model.config),
             hidden_size=text.hidden_size,
             tokenizer_sha256=hash_tokenizer(byte_tokenizer),
+            experts=expert_count(model.config),
         )
         return LoadedModel(model, byte_tokenizer, ARCHITECTURES[family], identity)
 

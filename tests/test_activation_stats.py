@@ -25,12 +25,16 @@ def make_integral_stats(seed: int) -> PhaseStats:
     rounded = {
         name: getattr(stats, name).round() for name in ("gate_sum", "value_sum", "residual_sum")
     }
-    return replace(stats, **rounded)
+    routed = torch.tensor([[stats.token_count, seed % 3, 0]])  # three experts of a neuron each
+    return replace(stats, **rounded, routed_count=routed)
 
 
 def are_equal(first: PhaseStats, second: PhaseStats) -> bool:
     pairs = [(getattr(first, f.name), getattr(second, f.name)) for f in fields(PhaseStats)]
-    return all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs)
+    return all(
+        a is b if a is None else torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+        for a, b in pairs
+    )
 
 
 @given(SEEDS, SEEDS)
@@ -159,8 +163,9 @@ def test_phase_that_was_not_recorded_is_refused(toy_stats: ActivationStats) -> N
         {"active_count": torch.zeros(3, 48, dtype=torch.int64)},
         {"residual_sum": torch.zeros(2, 1, dtype=torch.float64)},
         {"token_id_count": torch.zeros(1, dtype=torch.int64)},
+        {"routed_count": torch.zeros(2, 4, dtype=torch.int64)},
     ],
-    ids=["neurons", "hidden", "vocabulary"],
+    ids=["neurons", "hidden", "vocabulary", "experts"],
 )
 def test_statistics_of_another_model_are_refused_even_where_they_would_broadcast(
     change: dict[str, torch.Tensor],

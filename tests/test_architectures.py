@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from steering.architectures import (
     ARCHITECTURES,
     MIXTURE_OF_EXPERTS,
+    expert_count,
     find_architecture,
     find_family,
     hidden_size,
@@ -78,20 +79,24 @@ def test_refusal_of_a_misspelt_family_names_the_nearest() -> None:
         find_family("qwen_2")
 
 
-def test_mixture_of_experts_is_refused() -> None:
-    config = AutoConfig.for_model("mixtral")
+def test_mixture_of_experts_without_a_row_is_refused_with_those_that_have_one() -> None:
+    config = AutoConfig.for_model("olmoe")
 
-    with pytest.raises(UnsupportedArchitectureError, match=r"'mixtral'.*not there yet") as caught:
+    with pytest.raises(UnsupportedArchitectureError, match=r"'olmoe'.*experts: mixtral, qwen3_moe"):
         find_architecture(config)
 
-    assert "4-bit" not in str(caught.value)
 
-
-def test_mixture_of_experts_in_four_bits_is_refused_with_its_own_reason() -> None:
+def test_quantised_mixture_of_experts_is_refused_with_its_own_reason() -> None:
     config = AutoConfig.for_model("mixtral")
 
-    with pytest.raises(UnsupportedArchitectureError, match="stay unquantised in 4-bit"):
-        find_architecture(config, is_four_bit=True)
+    with pytest.raises(UnsupportedArchitectureError, match="leaves its experts"):
+        find_architecture(config, is_quantised=True)
+
+
+def test_neurons_of_a_layer_are_those_of_all_its_experts(tiny_config: MakeConfig) -> None:
+    assert expert_count(tiny_config("mixtral")) == 4
+    assert neurons_per_layer(tiny_config("mixtral", intermediate_size=20)) == 80
+    assert expert_count(tiny_config("llama")) is None
 
 
 def test_no_family_is_both_known_and_refused() -> None:

@@ -81,15 +81,25 @@ def test_edit_is_called_once_per_layer_per_forward_with_the_whole_batch(
     ] * 2
 
 
+def column_of(model: PreTrainedModel, index: int) -> Tensor:
+    """Return what a neuron of the last layer is multiplied with, to be changed in place."""
+    sites = find_sites(model)
+    if sites.experts:
+        experts = model.get_submodule("model.layers.1.mlp.experts")
+        width = sites.neurons_per_layer // sites.experts
+        return experts.get_parameter("down_proj")[index // width, :, index % width]
+    down = sites.down_projections[1]
+    weight = down.get_parameter("weight")
+    return weight[index] if isinstance(down, Conv1D) else weight[:, index]
+
+
 @pytest.mark.parametrize("index", [0, 7, 47])
 def test_zeroing_a_neuron_equals_zeroing_its_column_of_the_down_projection(
     tiny_model: PreTrainedModel, index: int
 ) -> None:
     pruned = copy.deepcopy(tiny_model)
-    down = find_sites(pruned).down_projections[1]
     with torch.no_grad():
-        weight = down.get_parameter("weight")
-        (weight[index] if isinstance(down, Conv1D) else weight[:, index]).zero_()
+        column_of(pruned, index).zero_()
 
     with attached(find_sites(tiny_model), {"value": zero_neurons(index, at_layer=1)}):
         steered = run(tiny_model)

@@ -17,8 +17,8 @@ WORDS = ["errors", "languages", "function_words", "unicode_scripts", "whole_file
 DATA = ["activation_stats", "neuron_set", "steering_plan", "architectures"]
 METHODS = ["lape", "neuron_plans", "residual", "sharing", "token_bias"]
 EDGES = [
-    "model_identity", "neuron_set_file", "kept_sets", "imports", "corpus",
-    "everyday_prompts", "hooks", "loading",
+    "model_identity", "neuron_set_file", "kept_sets", "imports", "corpus", "everyday_prompts",
+    "experts", "hooks", "loading",
 ]  # fmt: skip
 WORK = [
     "conversation", "chunks", "running_sums", "partial_results", "processes", "recording",
@@ -58,9 +58,10 @@ ALLOWED: dict[str, list[str]] = {
     "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],
     "corpus": ["languages", "errors"],
     "everyday_prompts": ["languages", "errors"],
-    "hooks": ["architectures", "errors"],
+    "experts": ["architectures", "errors"],
+    "hooks": ["architectures", "errors", "experts"],
     "model_identity": [],
-    "loading": ["architectures", "errors", "model_identity"],
+    "loading": ["architectures", "errors", "experts", "model_identity"],
     "conversation": [*WORDS, *DATA, *EDGES],
     "chunks": [*WORDS, *DATA, "corpus", "loading", "conversation"],
     "running_sums": [*DATA, "errors"],
@@ -81,7 +82,7 @@ ALLOWED: dict[str, list[str]] = {
     "countable_text": [],
     "identification": ["function_words", "unicode_scripts", "languages", "errors"],
     "detection": ["identification", "countable_text", "unicode_scripts", "languages", "errors"],
-    "generation": [*WORDS, *DATA, "token_bias", "loading", "conversation", "steerer"],
+    "generation": [*WORDS, *DATA, "token_bias", "hooks", "loading", "conversation", "steerer"],
     "engine": [*WORDS, *DATA, "loading", "conversation", "steerer", "generation"],
     "guard": ["generation", "detection", "languages", "errors"],
     "calibration": [

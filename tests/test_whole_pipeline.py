@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from steering.cli.main import main
+from steering.loading import read_identity
 from steering.neuron_set_file import load_neuron_set
 
 LANGUAGES = "en,fr,ja"
@@ -65,6 +66,7 @@ def test_every_family_goes_from_a_model_to_a_measured_set(
     assert all(row["n"] == 2 for row in methods_measured.values())
     metadata = load_neuron_set(out).metadata
     assert metadata.steering_method in ("lape", "diffmean")
+    assert metadata.experts == read_identity(str(model)).experts
     assert metadata.language_strengths.keys() == metadata.calibration.keys() == {"en", "fr", "ja"}
     assert all(point.trials == 2 for point in metadata.calibration["fr"])
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from steering.errors import SettingsError
 from steering.languages import Language, parse_language
-from steering.loading import BUNDLED_MODEL, LoadedModel, load_model
+from steering.loading import ANY_DEVICE, BUNDLED_MODEL, LoadedModel, load_model
 from steering.whole_files import replacing
+
+_DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--model` and `--quantize`."""
+    """Add `--model` and how it is loaded: `--quantize`, `--dtype`, `--device`."""
     parser.add_argument(
         "--model", default=BUNDLED_MODEL, help="hub id, folder, or `bundled` (default)"
     )
@@ -22,11 +24,44 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["nf4", "int8", "none"],
         help="bits of the weights (default: nf4; none for the bundled model)",
     )
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", *_DTYPES],
+        default="auto",
+        help="of activations and unquantised weights (default: auto, what the checkpoint has; with "
+        "quantised weights bfloat16 or float16 on a GPU and float32 elsewhere)",
+    )
+    parser.add_argument(
+        "--device",
+        help=f"such as cpu or cuda:0; {ANY_DEVICE} spreads a model that is larger than one GPU "
+        "over all GPUs and memory (default: the GPU if there is one)",
+    )
 
 
 def load_chosen_model(options: argparse.Namespace, *, device: str | None = None) -> LoadedModel:
-    """Load the model that the arguments name, on a device where one is given."""
-    return load_model(options.model, quantize=options.quantize, device=device)
+    """Load the model that the arguments name.
+
+    Args:
+        options: With what `add_model_arguments` added.
+        device: This process's own among several; None alone.
+
+    Raises:
+        SettingsError: If there are several processes and `--device` says where one is to be.
+    """
+    import torch
+
+    if device is not None and options.device is not None:
+        raise SettingsError(
+            f"`--device` is '{options.device}', but several processes were started, each with a "
+            "device of its own. Expected no `--device`; leave it out, or start one process."
+        )
+    dtypes: dict[str, torch.dtype] = {name: getattr(torch, name) for name in _DTYPES}
+    return load_model(
+        options.model,
+        quantize=options.quantize,
+        dtype=dtypes.get(options.dtype),
+        device=device or options.device,
+    )
 
 
 def parse_languages(text: str) -> list[Language]:

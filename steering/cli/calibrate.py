@@ -202,7 +202,7 @@ def _identity(
         f"{metadata.model_id} {metadata.model_revision} {metadata.corpus_sha256}".encode()
     )
     digest.update(neurons.layer.numpy().tobytes() + neurons.index.numpy().tobytes())
-    digest.update(f"{options.max_new_tokens} {options.quantize}".encode())
+    digest.update(f"{options.max_new_tokens} {options.quantize} {options.dtype}".encode())
     for target, asked in prompts.items():
         digest.update("\n".join([str(target), *(prompt.text for prompt in asked)]).encode())
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from steering.hooks import input_device
 from steering.languages import Language
 from steering.neuron_plans import deactivate, deactivate_neurons
 from steering.neuron_set import NeuronSet
@@ -89,10 +90,12 @@ def mean_nll_nats(model: LoadedModel, rows: Tensor, plan: SteeringPlan) -> float
     network = model.model
     with torch.inference_mode(), steered(network, [plan]):
         for batch in torch.split(rows, 8):
-            ids = batch.to(network.device)
+            ids = batch.to(input_device(network))
             logits = network(input_ids=ids, use_cache=False).logits[:, :-1]  # (B, T-1, V)
             loss = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="sum"
+                logits.flatten(0, 1).float(),
+                ids[:, 1:].flatten().to(logits.device),
+                reduction="sum",
             )
             total, count = total + float(loss), count + ids[:, 1:].numel()
     return total / count

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from steering.conversation import Message, context_tokens, encode_prompt
 from steering.evaluation.forcing import ForcingOutcome, ForcingResult
+from steering.hooks import input_device
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
@@ -65,7 +66,7 @@ def _encode(model: LoadedModel, outcome: ForcingOutcome) -> tuple[list[int], lis
 
 def _mean_losses(model: LoadedModel, rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
     """Run one right-padded batch; padding to the right changes no earlier position."""
-    network = model.model
+    device = input_device(model.model)
     width = max(len(prompt) + len(reply) for prompt, reply in rows)
     ids = torch.full((len(rows), width), model.tokenizer.pad_token_id or 0)
     attention = torch.zeros_like(ids)
@@ -76,13 +77,13 @@ def _mean_losses(model: LoadedModel, rows: Sequence[tuple[list[int], list[int]]]
         attention[row, :end] = 1
         is_reply[row, len(prompt) : end] = True
     with torch.inference_mode():
-        logits: Tensor = network(
-            input_ids=ids.to(network.device),
-            attention_mask=attention.to(network.device),
+        logits: Tensor = model.model(
+            input_ids=ids.to(device),
+            attention_mask=attention.to(device),
             use_cache=False,
         ).logits
     losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].transpose(1, 2).float(), ids[:, 1:].to(network.device), reduction="none"
+        logits[:, :-1].transpose(1, 2).float(), ids[:, 1:].to(logits.device), reduction="none"
     )  # (B, T - 1)
     counted = is_reply[:, 1:].to(losses.device)
     means: list[float] = ((losses * counted).sum(dim=1) / counted.sum(dim=1)).tolist()
