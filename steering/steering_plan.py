@@ -1,12 +1,13 @@
 """A steering plan: what to do at which site, in which phase, to which units. Pure data.
 
 Every steering method is a sparse affine edit: at a site, in a phase, for some units, the value a
-becomes scale * a + shift. This module knows neither methods nor models; `methods.py` makes
-plans, `steerer.py` applies them. Dimension key: see `activation_stats.py`.
+becomes scale * a + shift. Beside its edits a plan may bias the logits. This
+module knows neither methods nor models; `methods.py` makes plans, `steerer.py` applies their
+edits, `generation.py` their bias. Dimension key: see `activation_stats.py`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from steering.architectures import Site
 from steering.errors import PlanError
+from steering.languages import Language
 
 # `prompt`: positions before the onset. `onset`: the position that predicts the answer's first
 # token. `start`: the next START_TOKENS positions, for answers whose first token is the same in
@@ -85,10 +87,32 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TokenBias:
+    """How much less likely tokens of other languages and scripts become, all through the answer.
+
+    Args:
+        target: The answer's language.
+        bound_nats: The most that is taken off a logit.
+        log_odds: How much more the target uses each token than the other languages do, float
+            `(vocab,)`, in nats; None compares scripts only.
+    """
+
+    target: Language
+    bound_nats: float
+    log_odds: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SteeringPlan:
-    """What to do for one row of a batch: one edit per place. An empty plan leaves all alone."""
+    """What to do for one row of a batch. An empty plan leaves all alone.
+
+    Args:
+        edits: One per place.
+        token_bias: What is done to the logits; None leaves them alone.
+    """
 
     edits: Mapping[Place, Edit]
+    token_bias: TokenBias | None = None
 
     @property
     def edited_units(self) -> int:
@@ -134,12 +158,19 @@ def plan_from_neurons(
 def combine_plans(first: SteeringPlan, second: SteeringPlan) -> SteeringPlan:
     """Return the plan that makes the first's edits and then the second's.
 
-    For a unit that both edit: scale2 * (scale1 * a + shift1) + shift2.
+    For a unit that both edit: scale2 * (scale1 * a + shift1) + shift2. The bounds of two token
+    biases add up.
     """
     edits = dict(first.edits)
     for place, later in second.edits.items():
         edits[place] = _then(edits[place], later) if place in edits else later
-    return SteeringPlan(edits)
+    return SteeringPlan(edits, _join_biases(first.token_bias, second.token_bias))
+
+
+def _join_biases(first: TokenBias | None, second: TokenBias | None) -> TokenBias | None:
+    if first is None or second is None:
+        return first or second
+    return replace(second, bound_nats=first.bound_nats + second.bound_nats)
 
 
 def _then(earlier: Edit, later: Edit) -> Edit:

@@ -51,7 +51,7 @@ ALLOWED: dict[str, list[str]] = {
     "steering_plan": ["architectures", "errors", "languages", "neuron_set"],
     "architectures": ["errors", "languages"],
     **{method: [*WORDS, *DATA] for method in METHODS},
-    "methods": [*WORDS, *DATA, "neuron_plans", "residual"],
+    "methods": [*WORDS, *DATA, "neuron_plans", "residual", "token_bias"],
     "neuron_set_file": ["whole_files", "neuron_set", "activation_stats", "languages", "errors"],
     "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],
     "corpus": ["languages", "errors"],
