@@ -99,6 +99,7 @@ METHODS: Mapping[str, Method] = {
     "redirect": Method(
         residual.difference_of_means, _RESIDUAL_AT_ONSET, 1.5, residual.difference_from_source
     ),
+    "subspace": Method(residual.pull_in_subspace, _RESIDUAL_AT_ONSET, 1.2),
     "dimensions": Method(residual.specific_dimensions, _RESIDUAL_AT_ONSET, 1.0),
     "tokens": Method(token_bias.bias_tokens, token_bias.EVERY_LOGIT, token_bias.GENTLE_NATS),
 }

@@ -1,13 +1,14 @@
 """A steering plan: what to do at which site, in which phase, to which units. Pure data.
 
-Every steering method is a sparse affine edit: at a site, in a phase, for some units, the value a
-becomes scale * a + shift. Beside its edits a plan may bias the logits. This
-module knows neither methods nor models; `methods.py` makes plans, `steerer.py` applies their
-edits, `generation.py` their bias. Dimension key: see `activation_stats.py`.
+Most steering methods are sparse affine edits: at a site, in a phase, for some units, the value a
+becomes scale * a + shift. A plan may also pull the residual towards a point within a subspace, and
+bias the logits. This module knows neither methods nor models; `methods.py` makes plans,
+`steerer.py` applies edits and pulls, `generation.py` the bias. Dimension key: see
+`activation_stats.py`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import torch
@@ -87,6 +88,37 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SubspacePull:
+    """What happens to the stream of one place: x + share * (point - coordinates of x) D.
+
+    What x has outside the subspace stays as it is.
+
+    Args:
+        directions: D, orthonormal rows that span the subspace, float32 `(directions, hidden)`.
+        point: Coordinates to pull to, float32 `(directions,)`.
+        share: Of the way, from 0 to 1.
+    """
+
+    directions: Tensor
+    point: Tensor
+    share: float
+
+    def __post_init__(self) -> None:
+        """Refuse tensors that do not belong together."""
+        if self.directions.dim() != 2 or self.point.shape != self.directions.shape[:1]:
+            shapes = [tuple(t.shape) for t in (self.directions, self.point)]
+            raise PlanError(
+                f"A pull has directions and a point of shapes '{shapes}'. Expected (directions, "
+                "hidden) and (directions,); give the point in coordinates of the directions."
+            )
+        if not 0 <= self.share <= 1:
+            raise PlanError(
+                f"A pull goes '{self.share}' of the way. Expected 0 to 1; put the point further "
+                "away to pull harder."
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TokenBias:
     """How much less likely tokens of other languages and scripts become, all through the answer.
 
@@ -108,10 +140,12 @@ class SteeringPlan:
 
     Args:
         edits: One per place.
+        pulls: One per layer and phase of the residual, after its edit.
         token_bias: What is done to the logits; None leaves them alone.
     """
 
     edits: Mapping[Place, Edit]
+    pulls: Mapping[Place, SubspacePull] = field(default_factory=dict)
     token_bias: TokenBias | None = None
 
     @property
@@ -121,6 +155,11 @@ class SteeringPlan:
             (site, layer, int(unit))
             for (site, _, layer), edit in self.edits.items()
             for unit in edit.units
+        }
+        units |= {
+            (site, layer, unit)
+            for (site, _, layer), pull in self.pulls.items()
+            for unit in range(pull.directions.shape[1])
         }
         return len(units)
 
@@ -164,7 +203,26 @@ def combine_plans(first: SteeringPlan, second: SteeringPlan) -> SteeringPlan:
     edits = dict(first.edits)
     for place, later in second.edits.items():
         edits[place] = _then(edits[place], later) if place in edits else later
-    return SteeringPlan(edits, _join_biases(first.token_bias, second.token_bias))
+    bias = _join_biases(first.token_bias, second.token_bias)
+    pulls = dict(first.pulls)
+    for place, pull in second.pulls.items():
+        pulls[place] = _pull_on(pulls[place], pull) if place in pulls else pull
+    return SteeringPlan(edits, pulls, bias)
+
+
+def _pull_on(earlier: SubspacePull, later: SubspacePull) -> SubspacePull:
+    """Return the pull that does what two do one after the other."""
+    if not torch.equal(earlier.directions, later.directions):
+        raise PlanError(
+            "Two pulls at one place are in different subspaces. Expected one; take both from the "
+            "same neuron set."
+        )
+    rest = 1 - later.share
+    share = 1 - (1 - earlier.share) * rest
+    if share == 0:
+        return later
+    point = (earlier.share * rest * earlier.point + later.share * later.point) / share
+    return SubspacePull(earlier.directions, point, share)
 
 
 def _join_biases(first: TokenBias | None, second: TokenBias | None) -> TokenBias | None:

@@ -175,7 +175,7 @@ def bias_tokens(
         )
     log_odds = neurons.token_log_odds
     row = None if log_odds is None else log_odds[neurons.position(target)]
-    return SteeringPlan({}, TokenBias(target, strength, row))
+    return SteeringPlan({}, token_bias=TokenBias(target, strength, row))
 
 
 def make_token_bias(table: TokenTable, wanted: TokenBias) -> Tensor:

@@ -77,7 +77,7 @@ def test_plan_biases_the_tokens_of_its_own_row(model: LoadedModel) -> None:
     written = model.tokenizer(plain, add_special_tokens=False)["input_ids"]
     log_odds = torch.zeros(len(model.tokenizer))
     log_odds[written] = -math.inf
-    biased = SteeringPlan({}, TokenBias(FR, 1000.0, log_odds))
+    biased = SteeringPlan({}, token_bias=TokenBias(FR, 1000.0, log_odds))
 
     replies = generate_conversations(
         model, [conversation] * 2, plans=[NO_STEERING, biased], sampling=sampling
