@@ -33,7 +33,7 @@ ENGLISH_ANSWER_FRACTION: Mapping[str, float] = {
     "zh": 0.15, "fr": 0.10, "es": 0.20, "vi": 0.45, "id": 0.55, "ja": 0.35,
 }  # fmt: skip
 OTHER_ANSWER_FRACTION = 0.3  # any language, without being asked: the choice stays open to steering
-OTHER_TOPIC_FRACTION = 0.10
+OTHER_TOPIC_FRACTION = 0.05
 MORE_TURNS_FRACTION = 0.45
 MOST_TURNS = 5
 # How often a frame is drawn, by the number of slots asked for: a question with two slots has a

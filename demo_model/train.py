@@ -69,6 +69,7 @@ class Recipe:
     restarts: tuple[Restart, ...] = (
         Restart(steps=5000, peak_rate=1.5e-3, seed=101),
         Restart(steps=7500, peak_rate=1.5e-3, seed=202),
+        Restart(steps=6000, peak_rate=1.5e-3, seed=303),
     )
     weight_decay: float = 0.1
     gradient_norm: float = 1.0

@@ -27,8 +27,6 @@ from steering.steerer import steered
 from steering.steering_plan import SteeringPlan
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from steering.loading import LoadedModel
 
 _Result = TypeVar("_Result")
@@ -42,13 +40,11 @@ class GenerationRequest:
         conversations: One per row, each ending with the person's message.
         plans: One per row.
         sampling: For all rows.
-        biases: One token bias per row, or none at all.
     """
 
     conversations: tuple[tuple[Message, ...], ...]
     plans: tuple[SteeringPlan, ...]
     sampling: Sampling = field(default_factory=Sampling)
-    biases: tuple[Tensor | None, ...] = ()
 
 
 class Engine:
@@ -209,7 +205,7 @@ class _Job:
             for conversation in self._request.conversations
         ]
         self._rows = ReplyRows(model, fitted, on_token=self._tell)
-        bias = make_bias_processor(model, self._request.conversations, self._request.biases)
+        bias = make_bias_processor(model, self._request.conversations, self._request.plans)
         with steered(model.model, self._request.plans):
             run_batch(model, fitted, sampling, streamer=self._rows, stop=self._stop, bias=bias)
         return self._finish()

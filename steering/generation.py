@@ -21,7 +21,12 @@ from steering.errors import GenerationError
 from steering.hooks import input_device
 from steering.steerer import steered
 from steering.steering_plan import SteeringPlan
-from steering.token_bias import TokenBiasProcessor, spared_prompt_ids
+from steering.token_bias import (
+    TokenBiasProcessor,
+    make_token_bias,
+    read_token_table,
+    spared_prompt_ids,
+)
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
@@ -91,23 +96,21 @@ def generate_conversations(
     conversations: Sequence[Sequence[Message]],
     *,
     plans: Sequence[SteeringPlan],
-    biases: Sequence[Tensor | None] = (),
     sampling: Sampling | None = None,
 ) -> list[str]:
-    """Answer conversations in one batch, each row with its own plan and token bias.
+    """Answer conversations in one batch, each row with its own plan.
 
     Args:
         model: From `load_model`; left as it was.
         conversations: One per row.
         plans: One per row.
-        biases: One per row, from `make_token_bias`, or none at all.
         sampling: Greedy, up to 120 tokens, when omitted.
 
     Raises:
         GenerationError: As `generate`.
         PlanError: If a plan does not fit the model.
     """
-    processor = make_bias_processor(model, conversations, biases)
+    processor = make_bias_processor(model, conversations, plans)
     with steered(model.model, plans):
         return list(_reply_to(model, conversations, sampling or Sampling(), processor).texts)
 
@@ -115,15 +118,20 @@ def generate_conversations(
 def make_bias_processor(
     model: LoadedModel,
     conversations: Sequence[Sequence[Message]],
-    biases: Sequence[Tensor | None],
+    plans: Sequence[SteeringPlan],
 ) -> TokenBiasProcessor | None:
-    """Return what adds the rows' biases, sparing the names in the last message; None for none.
+    """Return what adds the plans' token biases, sparing the names in the last message.
+
+    None where no plan has one.
 
     Raises:
-        PlanError: If there are biases, but not one per conversation.
+        PlanError: If there are biases, but not a plan per conversation.
     """
-    if not any(bias is not None for bias in biases):
+    wanted = [plan.token_bias for plan in plans]
+    if not any(wanted):
         return None
+    table = read_token_table(model.tokenizer)
+    biases = [None if one is None else make_token_bias(table, one) for one in wanted]
     spared = [
         spared_prompt_ids(model.tokenizer, conversation[-1].content) if conversation else set()
         for conversation in conversations

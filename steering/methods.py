@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from steering import neuron_plans, residual
+from steering import neuron_plans, residual, token_bias
 from steering.architectures import Site
 from steering.errors import PlanError
 from steering.languages import Language
@@ -99,7 +99,9 @@ METHODS: Mapping[str, Method] = {
     "redirect": Method(
         residual.difference_of_means, _RESIDUAL_AT_ONSET, 1.5, residual.difference_from_source
     ),
+    "subspace": Method(residual.pull_in_subspace, _RESIDUAL_AT_ONSET, 1.2),
     "dimensions": Method(residual.specific_dimensions, _RESIDUAL_AT_ONSET, 1.0),
+    "tokens": Method(token_bias.bias_tokens, token_bias.EVERY_LOGIT, token_bias.GENTLE_NATS),
 }
 DEFAULT_STRENGTHS: Mapping[StrengthLevel, float] = {"gentle": 0.6, "normal": 1.0, "strong": 1.4}
 

@@ -5,6 +5,7 @@ key: see `activation_stats.py`.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,15 @@ from steering.activation_stats import StatsPhase
 from steering.errors import PlanError
 from steering.languages import Language
 from steering.neuron_set import NeuronSet, difference_from_others
-from steering.steering_plan import Edit, Phase, SteeringPlan, Where, check_layers
+from steering.steering_plan import (
+    Edit,
+    Phase,
+    Place,
+    SteeringPlan,
+    SubspacePull,
+    Where,
+    check_layers,
+)
 
 # The published code overwrites 400 of Llama-2-7B's 4,096 dimensions (arXiv 2510.07213).
 DIMENSION_FRACTION = 0.1
@@ -24,6 +33,12 @@ SOURCE_SHARE = 0.7
 # Without calibration a layer two thirds up: layer 20 of 32 was best for Llama 3.1 in CLaS-Bench
 # (arXiv 2601.08331).
 _USUAL_DEPTH = 2 / 3
+
+# Directions in which the means differ by less than this, relative to the one in which they differ
+# most, are rounding: with K languages the last of K singular values is 0.
+_NEGLIGIBLE = 1e-6
+
+_Made = TypeVar("_Made", Edit, SubspacePull)
 
 # Which recorded phase's means stand for the positions of a phase, best first.
 _MEANS_OF: dict[Phase, tuple[StatsPhase, ...]] = {
@@ -73,6 +88,31 @@ def difference_from_source(
     return _edit(neurons, where, rule)
 
 
+def pull_in_subspace(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
+    """Pull the stream to the target's mean within the span of the languages' means.
+
+    In words: c is the mean of the languages' means, P the projection onto the span of their
+    differences, m the target's mean, s the strength: x + min(s, 1) P (c + max(s, 1) (m - c) - x).
+    So 1 puts what tells languages apart exactly where the target has it, whatever the prompt's
+    language, and leaves all else; more puts it further out.
+
+    Source: ours; a subspace from the languages' means is in arXiv 2401.05792. Differs: see
+    docs/sources.md#subspace.
+    """
+
+    def rule(means_KH: Tensor) -> SubspacePull:
+        centre_H = means_KH.mean(dim=0)
+        spread_KH = (means_KH - centre_H).double()
+        _, sizes, rows = torch.linalg.svd(spread_KH, full_matrices=False)
+        directions = rows[sizes > _NEGLIGIBLE * sizes.max()].float()
+        aim_H = centre_H + max(strength, 1.0) * spread_KH[neurons.position(target)].float()
+        return SubspacePull(directions, directions @ aim_H, min(strength, 1.0))
+
+    return SteeringPlan({}, pulls=_at_places(neurons, where, rule))
+
+
 def specific_dimensions(
     neurons: NeuronSet, target: Language, strength: float, where: Where
 ) -> SteeringPlan:
@@ -100,6 +140,13 @@ def _means(neurons: NeuronSet, phases: tuple[StatsPhase, ...]) -> Tensor:
 
 
 def _edit(neurons: NeuronSet, where: Where, rule: Callable[[Tensor], Edit]) -> SteeringPlan:
+    return SteeringPlan(_at_places(neurons, where, rule))
+
+
+def _at_places(
+    neurons: NeuronSet, where: Where, rule: Callable[[Tensor], _Made]
+) -> dict[Place, _Made]:
+    """Make what the rule says of the means `(languages, hidden)` of every place."""
     if where.site != "residual":
         raise PlanError(
             f"A method that edits the residual was given the site '{where.site}'. Expected "
@@ -108,10 +155,8 @@ def _edit(neurons: NeuronSet, where: Where, rule: Callable[[Tensor], Edit]) -> S
     layers = neurons.metadata.layers
     check_layers(where, layers)
     chosen = where.layers or (min(layers - 1, round(layers * _USUAL_DEPTH)),)
-    return SteeringPlan(
-        {
-            ("residual", phase, layer): rule(_means(neurons, _MEANS_OF[phase])[:, layer])
-            for phase in where.phases
-            for layer in chosen
-        }
-    )
+    return {
+        ("residual", phase, layer): rule(_means(neurons, _MEANS_OF[phase])[:, layer])
+        for phase in where.phases
+        for layer in chosen
+    }

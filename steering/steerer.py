@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,7 +21,14 @@ from steering.hooks import TensorEdit, attached, find_sites
 from steering.languages import parse_language
 from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet, StrengthLevel, check_set_fits
-from steering.steering_plan import PHASES, START_TOKENS, Phase, Place, SteeringPlan
+from steering.steering_plan import (
+    PHASES,
+    START_TOKENS,
+    Phase,
+    Place,
+    SteeringPlan,
+    SubspacePull,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -153,6 +160,38 @@ class _BatchEdit:
             return self
         return _BatchEdit(self.units.to(device), self.scale.to(device), self.shift.to(device))
 
+    def apply(self, values: Tensor) -> None:
+        """Change `(B, T, units of the site)` in place."""
+        before = values[..., self.units]
+        scale, shift = self.scale.to(before.dtype), self.shift.to(before.dtype)
+        values[..., self.units] = torch.addcmul(shift, before, scale)
+
+
+@dataclass(frozen=True, slots=True)
+class _BatchPull:
+    """One place's pulls of all rows, with as many directions as the row with most has."""
+
+    directions: Tensor  # (B, R, H); 0 beyond a row's own
+    point: Tensor  # (B, 1, R)
+    share: Tensor  # (B, 1, 1); 0 leaves a row alone
+
+    def on(self, device: torch.device) -> _BatchPull:
+        """Return it on a device, as `_BatchEdit.on`."""
+        if self.share.device == device:
+            return self
+        return _BatchPull(*(t.to(device) for t in (self.directions, self.point, self.share)))
+
+    def apply(self, values: Tensor) -> None:
+        """Change the stream `(B, T, H)` in place; computed in float32, as the sums are long."""
+        exact = values.float()
+        missing = self.point - exact @ self.directions.mT  # (B, T, R)
+        pulled = exact + self.share * (missing @ self.directions)
+        values.copy_(torch.where(self.share > 0, pulled.to(values.dtype), values))
+
+
+# What is done at a place, in this order.
+_Table: TypeAlias = dict[Place, list[_BatchEdit | _BatchPull]]
+
 
 @contextmanager
 def steered(model: PreTrainedModel, plans: Sequence[SteeringPlan]) -> Iterator[PositionClock]:
@@ -184,14 +223,14 @@ def steered(model: PreTrainedModel, plans: Sequence[SteeringPlan]) -> Iterator[P
         yield clock
 
 
-def _compile(plans: Sequence[SteeringPlan], model: PreTrainedModel) -> dict[Place, _BatchEdit]:
-    """Bring the rows' edits of every place into one tensor each, on the CPU."""
+def _compile(plans: Sequence[SteeringPlan], model: PreTrainedModel) -> _Table:
+    """Bring the rows' edits and pulls of every place into one tensor each, on the CPU."""
     if not plans:
         raise PlanError("There are '0' steering plans. Expected one per batch row.")
     sites = find_sites(model)
     neurons, hidden = sites.neurons_per_layer, hidden_size(model.config)
     widths: dict[Site, int] = {"gate": neurons, "value": neurons, "residual": hidden}
-    table = {}
+    table: _Table = {}
     for place in dict.fromkeys(place for plan in plans for place in plan.edits):
         edits = [plan.edits.get(place) for plan in plans]
         units = torch.unique(torch.cat([edit.units for edit in edits if edit is not None]))
@@ -201,8 +240,37 @@ def _compile(plans: Sequence[SteeringPlan], model: PreTrainedModel) -> dict[Plac
             if edit is not None:
                 at = torch.searchsorted(units, edit.units)
                 scale[row, 0, at], shift[row, 0, at] = edit.scale, edit.shift
-        table[place] = _BatchEdit(units, scale.to(model.dtype), shift.to(model.dtype))
+        table[place] = [_BatchEdit(units, scale.to(model.dtype), shift.to(model.dtype))]
+    for place in dict.fromkeys(place for plan in plans for place in plan.pulls):
+        pulls = [plan.pulls.get(place) for plan in plans]
+        _check_place(place, torch.tensor([]), layers=len(sites.layers), widths=widths)
+        _check_stream(place, pulls, hidden)
+        table.setdefault(place, []).append(_stack_pulls(pulls, hidden))
     return table
+
+
+def _stack_pulls(pulls: Sequence[SubspacePull | None], hidden: int) -> _BatchPull:
+    count = max(len(pull.point) for pull in pulls if pull is not None)
+    directions = torch.zeros(len(pulls), count, hidden)
+    point, share = torch.zeros(len(pulls), 1, count), torch.zeros(len(pulls), 1, 1)
+    for row, pull in enumerate(pulls):
+        if pull is not None:
+            own = len(pull.point)
+            directions[row, :own], point[row, 0, :own] = pull.directions, pull.point
+            share[row] = pull.share
+    return _BatchPull(directions, point, share)
+
+
+def _check_stream(place: Place, pulls: Sequence[SubspacePull | None], hidden: int) -> None:
+    """Refuse a pull elsewhere than in the residual, or of another width."""
+    site, _, _ = place
+    wrong = [p.directions.shape[1] for p in pulls if p and p.directions.shape[1] != hidden]
+    if site != "residual" or wrong:
+        raise PlanError(
+            f"A steering plan pulls at the {site} site over '{wrong[0] if wrong else hidden}' "
+            f"dimensions. Expected the residual and {hidden}; use a plan made from this model's "
+            "neuron set."
+        )
 
 
 def _check_place(place: Place, units: Tensor, *, layers: int, widths: Mapping[Site, int]) -> None:
@@ -223,7 +291,7 @@ def _check_place(place: Place, units: Tensor, *, layers: int, widths: Mapping[Si
         )
 
 
-def _make_edit(table: dict[Place, _BatchEdit], site: Site, clock: PositionClock) -> TensorEdit:
+def _make_edit(table: _Table, site: Site, clock: PositionClock) -> TensorEdit:
     def edit(layer: int, activation: Tensor) -> Tensor | None:  # (B, T, units)
         if activation.shape[1] != clock.new_tokens:
             raise PlanError(
@@ -232,14 +300,13 @@ def _make_edit(table: dict[Place, _BatchEdit], site: Site, clock: PositionClock)
             )
         edited = None
         for phase, span in clock.spans.items():
-            batch_edit = table.get((site, phase, layer))
-            if batch_edit is None:
+            place = (site, phase, layer)
+            if place not in table:
                 continue
-            batch_edit = table[site, phase, layer] = batch_edit.on(activation.device)
+            changes = table[place] = [change.on(activation.device) for change in table[place]]
             edited = activation.clone() if edited is None else edited
-            before = edited[:, span, batch_edit.units]
-            scale, shift = batch_edit.scale.to(before.dtype), batch_edit.shift.to(before.dtype)
-            edited[:, span, batch_edit.units] = torch.addcmul(shift, before, scale)
+            for change in changes:
+                change.apply(edited[:, span])
         return edited
 
     return edit

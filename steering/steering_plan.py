@@ -1,12 +1,14 @@
 """A steering plan: what to do at which site, in which phase, to which units. Pure data.
 
-Every steering method is a sparse affine edit: at a site, in a phase, for some units, the value a
-becomes scale * a + shift. This module knows neither methods nor models; `methods.py` makes
-plans, `steerer.py` applies them. Dimension key: see `activation_stats.py`.
+Most steering methods are sparse affine edits: at a site, in a phase, for some units, the value a
+becomes scale * a + shift. A plan may also pull the residual towards a point within a subspace, and
+bias the logits. This module knows neither methods nor models; `methods.py` makes plans,
+`steerer.py` applies edits and pulls, `generation.py` the bias. Dimension key: see
+`activation_stats.py`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from steering.architectures import Site
 from steering.errors import PlanError
+from steering.languages import Language
 
 # `prompt`: positions before the onset. `onset`: the position that predicts the answer's first
 # token. `start`: the next START_TOKENS positions, for answers whose first token is the same in
@@ -85,10 +88,65 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SubspacePull:
+    """What happens to the stream of one place: x + share * (point - coordinates of x) D.
+
+    What x has outside the subspace stays as it is.
+
+    Args:
+        directions: D, orthonormal rows that span the subspace, float32 `(directions, hidden)`.
+        point: Coordinates to pull to, float32 `(directions,)`.
+        share: Of the way, from 0 to 1.
+    """
+
+    directions: Tensor
+    point: Tensor
+    share: float
+
+    def __post_init__(self) -> None:
+        """Refuse tensors that do not belong together."""
+        if self.directions.dim() != 2 or self.point.shape != self.directions.shape[:1]:
+            shapes = [tuple(t.shape) for t in (self.directions, self.point)]
+            raise PlanError(
+                f"A pull has directions and a point of shapes '{shapes}'. Expected (directions, "
+                "hidden) and (directions,); give the point in coordinates of the directions."
+            )
+        if not 0 <= self.share <= 1:
+            raise PlanError(
+                f"A pull goes '{self.share}' of the way. Expected 0 to 1; put the point further "
+                "away to pull harder."
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenBias:
+    """How much less likely tokens of other languages and scripts become, all through the answer.
+
+    Args:
+        target: The answer's language.
+        bound_nats: The most that is taken off a logit.
+        log_odds: How much more the target uses each token than the other languages do, float
+            `(vocab,)`, in nats; None compares scripts only.
+    """
+
+    target: Language
+    bound_nats: float
+    log_odds: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SteeringPlan:
-    """What to do for one row of a batch: one edit per place. An empty plan leaves all alone."""
+    """What to do for one row of a batch. An empty plan leaves all alone.
+
+    Args:
+        edits: One per place.
+        pulls: One per layer and phase of the residual, after its edit.
+        token_bias: What is done to the logits; None leaves them alone.
+    """
 
     edits: Mapping[Place, Edit]
+    pulls: Mapping[Place, SubspacePull] = field(default_factory=dict)
+    token_bias: TokenBias | None = None
 
     @property
     def edited_units(self) -> int:
@@ -97,6 +155,11 @@ class SteeringPlan:
             (site, layer, int(unit))
             for (site, _, layer), edit in self.edits.items()
             for unit in edit.units
+        }
+        units |= {
+            (site, layer, unit)
+            for (site, _, layer), pull in self.pulls.items()
+            for unit in range(pull.directions.shape[1])
         }
         return len(units)
 
@@ -134,12 +197,38 @@ def plan_from_neurons(
 def combine_plans(first: SteeringPlan, second: SteeringPlan) -> SteeringPlan:
     """Return the plan that makes the first's edits and then the second's.
 
-    For a unit that both edit: scale2 * (scale1 * a + shift1) + shift2.
+    For a unit that both edit: scale2 * (scale1 * a + shift1) + shift2. The bounds of two token
+    biases add up.
     """
     edits = dict(first.edits)
     for place, later in second.edits.items():
         edits[place] = _then(edits[place], later) if place in edits else later
-    return SteeringPlan(edits)
+    bias = _join_biases(first.token_bias, second.token_bias)
+    pulls = dict(first.pulls)
+    for place, pull in second.pulls.items():
+        pulls[place] = _pull_on(pulls[place], pull) if place in pulls else pull
+    return SteeringPlan(edits, pulls, bias)
+
+
+def _pull_on(earlier: SubspacePull, later: SubspacePull) -> SubspacePull:
+    """Return the pull that does what two do one after the other."""
+    if not torch.equal(earlier.directions, later.directions):
+        raise PlanError(
+            "Two pulls at one place are in different subspaces. Expected one; take both from the "
+            "same neuron set."
+        )
+    rest = 1 - later.share
+    share = 1 - (1 - earlier.share) * rest
+    if share == 0:
+        return later
+    point = (earlier.share * rest * earlier.point + later.share * later.point) / share
+    return SubspacePull(earlier.directions, point, share)
+
+
+def _join_biases(first: TokenBias | None, second: TokenBias | None) -> TokenBias | None:
+    if first is None or second is None:
+        return first or second
+    return replace(second, bound_nats=first.bound_nats + second.bound_nats)
 
 
 def _then(earlier: Edit, later: Edit) -> Edit:

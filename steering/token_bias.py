@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -24,18 +24,19 @@ from transformers import LogitsProcessor
 from steering.errors import PlanError, StatsError
 from steering.function_words import FUNCTION_WORDS
 from steering.languages import Language
+from steering.neuron_set import NeuronSet
+from steering.steering_plan import EVERY_POSITION, SteeringPlan, TokenBias, Where
 from steering.unicode_scripts import count_scripts, is_japanese, script_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-BiasLevel: TypeAlias = Literal["off", "gentle", "strong"]
-
-# The most that is taken off a logit. Measured on eight unsteered English answers of the bundled
-# model: the best token in Latin letters is 4.8 to 7.9 nats above the best in Han or kana at the
-# onset, and 12 (median) in the body. So `gentle` turns no clear choice, `strong` turns every onset
-# but leaves a word that the model is sure of.
-BOUNDS_NATS: dict[BiasLevel, float] = {"off": 0.0, "gentle": 3.0, "strong": 10.0}
+# The most that is taken off a logit, in nats. Measured on eight unsteered English answers of the
+# bundled model: the best token in Latin letters is 4.8 to 7.9 above the best in Han or kana at the
+# onset, and 12 (median) in the body. So `GENTLE_NATS` turns no clear choice, `STRONG_NATS` turns
+# every onset but leaves a word that the model is sure of.
+GENTLE_NATS = 3.0
+STRONG_NATS = 10.0
 # A token that the target uses e times more seldom than the others do is still the target's own:
 # topics of two recordings differ by as much.
 MARGIN_NATS = 1.0
@@ -114,8 +115,9 @@ class TokenTable:
     script_set_index: Tensor
 
 
+@functools.lru_cache(maxsize=2)
 def read_token_table(tokenizer: PreTrainedTokenizerBase) -> TokenTable:
-    """Look at every token of a tokenizer once; 2.4 s for 256 thousand on a busy core.
+    """Look at every token of a tokenizer, once; 2.4 s for 256 thousand on a busy core.
 
     Spared are tokens without letters (digits, signs, spaces), code, the special tokens, the end of
     the text among them, and tokens that are no whole letters. A letter of a script that
@@ -154,9 +156,29 @@ def _is_code(text: str) -> bool:
     return text.isascii() and _CODE_LIKE.search(text) is not None
 
 
-def make_token_bias(
-    table: TokenTable, target: Language, *, level: BiasLevel, log_odds: Tensor | None
-) -> Tensor:
+# A bias has neither site nor layers; it acts on the logits of every token of the answer.
+EVERY_LOGIT = Where("residual", EVERY_POSITION)
+
+
+def bias_tokens(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
+    """Make tokens of other languages and scripts less likely, by up to *strength* nats.
+
+    Raises:
+        PlanError: If a site, a phase or layers were asked for.
+    """
+    if where != EVERY_LOGIT:
+        raise PlanError(
+            "The method 'tokens' was given a site, a phase or layers. Expected none: it acts on "
+            "the logits of every token of the answer; write tokens, or tokens@5 for 5 nats."
+        )
+    log_odds = neurons.token_log_odds
+    row = None if log_odds is None else log_odds[neurons.position(target)]
+    return SteeringPlan({}, token_bias=TokenBias(target, strength, row))
+
+
+def make_token_bias(table: TokenTable, wanted: TokenBias) -> Tensor:
     """Say what to add to the logit of each token when the answer should be in a language.
 
     A token with letters of a script that the target does not use gets the full bound. Latin
@@ -165,22 +187,15 @@ def make_token_bias(
 
     Args:
         table: From `read_token_table`.
-        target: The language of the answer.
-        level: How far; see `BOUNDS_NATS`.
-        log_odds: The target's row of `token_log_odds`, of any float type, `(vocab,)`; where it is
-            shorter than the table nothing is known. None compares scripts only.
+        wanted: Of a plan. Where its log-odds are shorter than the table nothing is known.
 
     Returns:
         Values from -bound to 0, float32 `(vocab,)`, on the CPU.
 
     Raises:
-        PlanError: If there is no such level, or the log-odds are not numbers of one dimension.
+        PlanError: If the log-odds are not numbers of one dimension.
     """
-    if level not in BOUNDS_NATS:
-        raise PlanError(
-            f"Unknown bias level '{level}'. Expected one of {', '.join(BOUNDS_NATS)}; name one."
-        )
-    bound = BOUNDS_NATS[level]
+    bound, target, log_odds = wanted.bound_nats, wanted.target, wanted.log_odds
     own = _SCRIPTS_IN_USE.get(target.script, frozenset({target.script}))
     is_foreign = torch.tensor([_is_foreign(scripts, own) for scripts in table.script_sets])
     bias_V = is_foreign[table.script_set_index].float() * -bound

@@ -140,8 +140,13 @@ def _edit_by_loops(units: Tensor, plan: SteeringPlan, site: str, layer: int, ons
         later = ("onset", "start", "body")
         phase = later[min(position - onset, 2)] if position >= onset else "prompt"
         edit = plan.edits.get((site, phase, layer))  # type: ignore[arg-type]  # plain words
-        if edit is None:
-            continue
-        for unit, scale, shift in zip(edit.units, edit.scale, edit.shift, strict=True):
-            edited[0, position, unit] = edited[0, position, unit] * scale + shift
+        if edit is not None:
+            for unit, scale, shift in zip(edit.units, edit.scale, edit.shift, strict=True):
+                edited[0, position, unit] = edited[0, position, unit] * scale + shift
+        pull = plan.pulls.get((site, phase, layer))  # type: ignore[arg-type]  # plain words
+        if pull is not None:
+            before = edited[0, position].clone()
+            for direction, coordinate in zip(pull.directions, pull.point, strict=True):
+                way = coordinate - (before * direction).sum()
+                edited[0, position] += pull.share * way * direction
     return edited

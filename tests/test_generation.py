@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,10 +15,11 @@ from steering.errors import GenerationError
 from steering.generation import Sampling, generate, generate_conversations
 from steering.loading import LoadedModel
 from steering.steerer import steered
-from steering.steering_plan import NO_STEERING, PHASES, Edit, SteeringPlan
+from steering.steering_plan import NO_STEERING, PHASES, Edit, SteeringPlan, TokenBias
+from steering.token_bias import read_token_table
 from tests.asking import ask, decode, greedy_by_hand, running
 from tests.conftest import EOS
-from tests.toy import make_random_plan
+from tests.toy import FR, make_random_plan
 
 LoadTiny = Callable[..., LoadedModel]
 
@@ -67,6 +69,28 @@ def test_conversations_are_answered_each_with_its_plan(model: LoadedModel) -> No
     with running(lambda: model) as engine:
         request = GenerationRequest((tuple(conversation),) * 2, (NO_STEERING, STEER), sampling)
         assert engine.reply(request).texts == (plain, steered_reply)
+
+
+def test_plan_biases_the_tokens_of_its_own_row(model: LoadedModel) -> None:
+    conversation, sampling = (Message("user", "Hello"),), Sampling(max_new_tokens=8)
+    (plain,) = generate_conversations(model, [conversation], plans=[NO_STEERING], sampling=sampling)
+    written = model.tokenizer(plain, add_special_tokens=False)["input_ids"]
+    log_odds = torch.zeros(len(model.tokenizer))
+    log_odds[written] = -math.inf
+    biased = SteeringPlan({}, token_bias=TokenBias(FR, 1000.0, log_odds))
+
+    replies = generate_conversations(
+        model, [conversation] * 2, plans=[NO_STEERING, biased], sampling=sampling
+    )
+
+    spared = read_token_table(model.tokenizer).is_spared
+    letters = {model.tokenizer.decode([token]) for token in written if not spared[token]}
+    assert letters
+    assert replies[0] == plain
+    assert not any(letter in replies[1] for letter in letters)
+    with running(lambda: model) as engine:
+        request = GenerationRequest((conversation,) * 2, (NO_STEERING, biased), sampling)
+        assert list(engine.reply(request).texts) == replies
 
 
 def test_end_token_ends_a_reply_and_is_not_in_it(

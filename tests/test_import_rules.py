@@ -52,7 +52,7 @@ ALLOWED: dict[str, list[str]] = {
     "steering_plan": ["architectures", "errors", "languages", "neuron_set"],
     "architectures": ["errors", "languages"],
     **{method: [*WORDS, *DATA] for method in METHODS},
-    "methods": [*WORDS, *DATA, "neuron_plans", "residual"],
+    "methods": [*WORDS, *DATA, "neuron_plans", "residual", "token_bias"],
     "neuron_set_file": ["whole_files", "neuron_set", "activation_stats", "languages", "errors"],
     "kept_sets": ["neuron_set", "neuron_set_file", "model_identity", "errors"],
     "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from steering.errors import PlanError, UnknownLanguageError
 from steering.languages import LANGUAGES, Language
@@ -38,7 +39,7 @@ def test_strength_one_is_the_usual_strength_of_the_method(name: str, toy_set: Ne
 
     plan = make_plan(toy_set, SteeringRequest(JA, name, 1.5))
 
-    assert plan.edits
+    assert plan.edits or plan.pulls or plan.token_bias
     assert effects(plan) == effects(
         method.make_plan(toy_set, JA, 1.5 * method.usual_strength, method.where)
     )
@@ -89,6 +90,37 @@ def test_steps_act_one_after_the_other(toy_set: NeuronSet) -> None:
     assert both.keys() == lape.keys() | diffmean.keys()
     for key, effect in both.items():
         assert effect == pytest.approx((lape | diffmean)[key], abs=TOLERANCE)
+
+
+def test_tokens_bias_the_logits_and_edit_nothing(toy_set: NeuronSet) -> None:
+    alone = make_plan(toy_set, SteeringRequest(FR, "tokens@2", 1.5))
+    joined = make_plan(toy_set, SteeringRequest(FR, "tokens@2+lape+tokens@4", 1.5))
+
+    assert alone.token_bias is not None
+    assert joined.token_bias is not None
+    assert alone.token_bias.target == joined.token_bias.target == FR
+    assert (alone.token_bias.bound_nats, joined.token_bias.bound_nats) == (3.0, 9.0)
+    assert not alone.edits
+    assert effects(joined) == effects(make_plan(toy_set, SteeringRequest(FR, "lape", 1.5)))
+
+
+def test_tokens_use_the_targets_own_log_odds(toy_set: NeuronSet) -> None:
+    rows = torch.arange(len(toy_set.languages) * 2.0).view(-1, 2)
+
+    known = make_plan(replace(toy_set, token_log_odds=rows), SteeringRequest(FR, "tokens"))
+    unknown = make_plan(replace(toy_set, token_log_odds=None), SteeringRequest(FR, "tokens"))
+
+    assert known.token_bias is not None
+    assert known.token_bias.log_odds is not None
+    assert torch.equal(known.token_bias.log_odds, rows[toy_set.position(FR)])
+    assert unknown.token_bias is not None
+    assert unknown.token_bias.log_odds is None
+
+
+@pytest.mark.parametrize("option", ["L0", "value", "onset"])
+def test_tokens_in_a_place_are_refused(option: str, toy_set: NeuronSet) -> None:
+    with pytest.raises(PlanError, match="it acts on the logits of every token"):
+        make_plan(toy_set, SteeringRequest(FR, f"tokens/{option}"))
 
 
 def test_redirect_uses_the_prompts_language_where_the_set_knows_it(toy_set: NeuronSet) -> None:

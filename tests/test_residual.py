@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from steering.errors import PlanError, StatsError
 from steering.languages import Language
@@ -14,6 +15,7 @@ from steering.residual import (
     SOURCE_SHARE,
     difference_from_source,
     difference_of_means,
+    pull_in_subspace,
     specific_dimensions,
 )
 from steering.steering_plan import Where
@@ -59,6 +61,42 @@ def test_prompt_in_the_target_gets_the_smaller_push(toy_set: NeuronSet) -> None:
 
     for key, (_, shift) in plain.items():
         assert same[key][1] == pytest.approx((1 - SOURCE_SHARE) * shift, abs=1e-5)
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0, 1.7])
+def test_pull_moves_what_tells_languages_apart_to_the_target_and_nothing_else(
+    strength: float, toy_set: NeuronSet
+) -> None:
+    means = toy_set.residual_means["onset"][:, 1].double()  # (K, H)
+    spread = means - means.mean(dim=0)
+
+    (place, pull), *others = pull_in_subspace(toy_set, JA, strength, LAST).pulls.items()
+
+    assert place == ("residual", "onset", 1)
+    assert not others
+    stream = torch.randn(HIDDEN, generator=torch.Generator().manual_seed(0))
+    moved = (
+        stream + pull.share * (pull.point - pull.directions @ stream) @ pull.directions
+    ).double()
+    aim = means.mean(dim=0) + max(strength, 1.0) * spread[1]
+    # Least squares finds the part of a vector in the span by another way than the code.
+    basis = spread[:-1].T  # the rows of the spread add up to 0
+    outside = lambda x: x - basis @ torch.linalg.lstsq(basis, x[:, None]).solution[:, 0]  # noqa: E731
+    inside = lambda x: x - outside(x)  # noqa: E731
+    share = min(strength, 1.0)
+    assert torch.allclose(outside(moved), outside(stream.double()), atol=1e-4)
+    expected = (1 - share) * inside(stream.double()) + share * inside(aim)
+    assert torch.allclose(inside(moved), expected, atol=1e-4)
+
+
+def test_languages_with_equal_means_are_not_pulled(toy_set: NeuronSet) -> None:
+    flat = {
+        phase: means[:1].expand_as(means).clone() for phase, means in toy_set.residual_means.items()
+    }
+
+    plan = pull_in_subspace(replace(toy_set, residual_means=flat), JA, 1.0, LAST)
+
+    assert [len(pull.point) for pull in plan.pulls.values()] == [0]
 
 
 def test_dimensions_moves_those_that_differ_most_to_the_targets_mean(toy_set: NeuronSet) -> None:

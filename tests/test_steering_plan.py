@@ -14,7 +14,9 @@ from steering.steering_plan import (
     NO_STEERING,
     PHASES,
     Edit,
+    Place,
     SteeringPlan,
+    SubspacePull,
     combine_plans,
     plan_from_neurons,
 )
@@ -64,6 +66,61 @@ def test_combined_plan_does_the_first_and_then_the_second(
     for place in both.edits:
         expected = apply_at(second, place, apply_at(first, place, values))
         assert torch.equal(apply_at(both, place, values), expected)
+
+
+@given(
+    shares=st.tuples(st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.5, 1.0])),
+    seed=st.integers(0, 9),
+)
+def test_combined_pull_does_the_first_and_then_the_second(
+    shares: tuple[float, float], seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    directions = torch.linalg.qr(torch.randn(6, 2, generator=random))[0].T.contiguous()
+    points = torch.randn(2, 2, generator=random)
+    place: Place = ("residual", "onset", 0)
+    plans = [
+        SteeringPlan({}, {place: SubspacePull(directions, point, share)})
+        for point, share in zip(points, shares, strict=True)
+    ]
+    stream = torch.randn(6, generator=random)
+
+    both = combine_plans(*plans).pulls[place]
+
+    expected = stream
+    for plan in plans:
+        expected = pull_by_hand(plan.pulls[place], expected)
+    assert torch.allclose(pull_by_hand(both, stream), expected, atol=1e-5)
+
+
+def pull_by_hand(pull: SubspacePull, stream: Tensor) -> Tensor:
+    moved = stream.clone()
+    for direction, coordinate in zip(pull.directions, pull.point, strict=True):
+        moved += pull.share * (coordinate - (stream * direction).sum()) * direction
+    return moved
+
+
+def test_pulls_of_two_places_are_both_kept_and_of_other_subspaces_are_refused() -> None:
+    first = SubspacePull(torch.eye(3)[:1], torch.ones(1), 0.5)
+    other = SubspacePull(torch.eye(3)[1:2], torch.ones(1), 0.5)
+    here, there = ("residual", "onset", 0), ("residual", "onset", 1)
+
+    both = combine_plans(SteeringPlan({}, {here: first}), SteeringPlan({}, {there: other}))
+
+    assert both.pulls == {here: first, there: other}
+    with pytest.raises(PlanError, match="in different subspaces"):
+        combine_plans(SteeringPlan({}, {here: first}), SteeringPlan({}, {here: other}))
+
+
+@pytest.mark.parametrize(
+    ("directions", "points", "share", "said"),
+    [(2, 3, 0.5, "shapes"), (2, 2, 1.5, "goes '1.5' of the way"), (2, 2, -0.1, "goes '-0.1'")],
+)
+def test_pull_that_makes_no_sense_is_refused(
+    directions: int, points: int, share: float, said: str
+) -> None:
+    with pytest.raises(PlanError, match=said):
+        SubspacePull(torch.eye(4)[:directions], torch.zeros(points), share)
 
 
 def test_combining_leaves_its_arguments_alone() -> None:

@@ -24,12 +24,13 @@ from transformers import (
 from steering.errors import PlanError, StatsError
 from steering.languages import LANGUAGES
 from steering.loading import BUNDLED_FOLDER
+from steering.steering_plan import TokenBias
 from steering.token_bias import (
-    BOUNDS_NATS,
+    GENTLE_NATS,
     MARGIN_NATS,
     MIN_COUNT,
     SMOOTHING_SHARE,
-    BiasLevel,
+    STRONG_NATS,
     TokenBiasProcessor,
     TokenTable,
     make_token_bias,
@@ -41,9 +42,8 @@ from tests.conftest import VOCAB_SIZE
 from tests.texts import TEXTS
 
 FR, JA, RU, EL = (LANGUAGES[code] for code in ("fr", "ja", "ru", "el"))
-LEVELS: tuple[BiasLevel, ...] = ("off", "gentle", "strong")
+BOUNDS = (0.0, GENTLE_NATS, STRONG_NATS)
 END = "</s>"
-STRONG, GENTLE = BOUNDS_NATS["strong"], BOUNDS_NATS["gentle"]
 
 
 def make_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -62,14 +62,10 @@ def make_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def bias_of(
-    words: Sequence[str], language: str, *, level: BiasLevel = "strong"
-) -> dict[str, float]:
+def bias_of(words: Sequence[str], language: str, *, bound: float = STRONG_NATS) -> dict[str, float]:
     """The bias of each word, by scripts alone."""
     tokenizer = make_tokenizer(words)
-    bias = make_token_bias(
-        read_token_table(tokenizer), LANGUAGES[language], level=level, log_odds=None
-    )
+    bias = make_token_bias(read_token_table(tokenizer), TokenBias(LANGUAGES[language], bound, None))
     return {word: float(bias[tokenizer.convert_tokens_to_ids(word)]) for word in words}
 
 
@@ -177,11 +173,11 @@ def test_letters_of_a_script_that_the_target_does_not_use_get_the_bound(
 ) -> None:
     found = bias_of(own + foreign, language)
 
-    assert found == {**dict.fromkeys(own, 0.0), **dict.fromkeys(foreign, -STRONG)}
+    assert found == {**dict.fromkeys(own, 0.0), **dict.fromkeys(foreign, -STRONG_NATS)}
 
 
 def test_vowel_sign_without_its_letter_has_a_script() -> None:
-    assert bias_of(["ि", "ั"], "fr") == {"ि": -STRONG, "ั": -STRONG}
+    assert bias_of(["ि", "ั"], "fr") == {"ि": -STRONG_NATS, "ั": -STRONG_NATS}
 
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
@@ -195,7 +191,7 @@ def test_digits_signs_and_code_are_of_every_language(language: str) -> None:
 
 def test_code_is_in_ascii() -> None:
     assert bias_of(["价格=", "(the", "the"], "el") == dict.fromkeys(
-        ["价格=", "(the", "the"], -STRONG
+        ["价格=", "(the", "the"], -STRONG_NATS
     )
 
 
@@ -203,9 +199,9 @@ def test_special_tokens_are_spared_whatever_they_are_for() -> None:
     tokenizer = make_tokenizer(["the"])
     table = read_token_table(tokenizer)
 
-    bias = make_token_bias(table, JA, level="strong", log_odds=torch.full((4,), -50.0))
+    bias = make_token_bias(table, TokenBias(JA, STRONG_NATS, torch.full((4,), -50.0)))
 
-    assert bias.tolist() == [0.0, 0.0, 0.0, -STRONG]
+    assert bias.tolist() == [0.0, 0.0, 0.0, -STRONG_NATS]
 
 
 def test_end_that_looks_like_a_word_is_spared() -> None:
@@ -213,10 +209,10 @@ def test_end_that_looks_like_a_word_is_spared() -> None:
     tokenizer = make_tokenizer([end, "go"])
     tokenizer.eos_token = end
 
-    bias = make_token_bias(read_token_table(tokenizer), JA, level="strong", log_odds=None)
+    bias = make_token_bias(read_token_table(tokenizer), TokenBias(JA, STRONG_NATS, None))
 
     assert bias[tokenizer.eos_token_id] == 0
-    assert bias[tokenizer.convert_tokens_to_ids("go")] == -STRONG
+    assert bias[tokenizer.convert_tokens_to_ids("go")] == -STRONG_NATS
 
 
 def test_pieces_of_letters_are_spared_and_letters_are_not(
@@ -224,34 +220,34 @@ def test_pieces_of_letters_are_spared_and_letters_are_not(
 ) -> None:
     table = read_token_table(byte_tokenizer)
 
-    bias = make_token_bias(table, EL, level="strong", log_odds=None)
+    bias = make_token_bias(table, TokenBias(EL, STRONG_NATS, None))
 
     assert bias_of(["a\ufffd", "\ufffdn", "an"], "el") == {
         "a\ufffd": 0.0,
         "\ufffdn": 0.0,
-        "an": -STRONG,
+        "an": -STRONG_NATS,
     }
     for token in range(len(byte_tokenizer)):
         text = byte_tokenizer.decode([token])
         is_word = text.strip().isalpha() and "�" not in text
-        assert float(bias[token]) == (-STRONG if is_word else 0.0), text
+        assert float(bias[token]) == (-STRONG_NATS if is_word else 0.0), text
 
 
 @pytest.mark.parametrize("code", ["en", "fr", "vi", "id", "es"])
 def test_bundled_tokens_of_a_latin_text_are_free_and_those_of_han_are_not(code: str) -> None:
-    bias = make_token_bias(bundled_table(), LANGUAGES[code], level="strong", log_odds=None)
+    bias = make_token_bias(bundled_table(), TokenBias(LANGUAGES[code], STRONG_NATS, None))
 
     own = bundled_tokenizer()(" ".join(TEXTS[code]), add_special_tokens=False)["input_ids"]
     other = bundled_tokenizer()("".join(TEXTS["ja"]), add_special_tokens=False)["input_ids"]
     assert bias[own].min() == 0
-    assert (bias[other] == -STRONG).float().mean() > 0.3
+    assert (bias[other] == -STRONG_NATS).float().mean() > 0.3
 
 
 def test_bundled_end_is_never_biased() -> None:
     tokenizer = bundled_tokenizer()
 
     for code in ("en", "ja", "ar"):
-        bias = make_token_bias(bundled_table(), LANGUAGES[code], level="strong", log_odds=None)
+        bias = make_token_bias(bundled_table(), TokenBias(LANGUAGES[code], STRONG_NATS, None))
         assert bias[tokenizer.all_special_ids].abs().max() == 0
 
 
@@ -282,18 +278,28 @@ def test_same_script_is_biased_by_what_is_below_the_margin_up_to_the_bound() -> 
     table = read_token_table(make_tokenizer(["oui", "si", "the", "der", "chat", "猫"]))
     log_odds = torch.tensor([0.0, 0.0, 0.0, 4.0, -MARGIN_NATS, -2.5, -50.0, -math.inf, 9.0])
 
-    gentle = make_token_bias(table, FR, level="gentle", log_odds=log_odds)
+    gentle = make_token_bias(table, TokenBias(FR, GENTLE_NATS, log_odds))
 
-    assert gentle.tolist() == [0, 0, 0, 0, 0, MARGIN_NATS - 2.5, -GENTLE, -GENTLE, -GENTLE]
+    assert gentle.tolist() == [
+        0,
+        0,
+        0,
+        0,
+        0,
+        MARGIN_NATS - 2.5,
+        -GENTLE_NATS,
+        -GENTLE_NATS,
+        -GENTLE_NATS,
+    ]
 
 
 def test_log_odds_of_half_precision_and_of_more_or_fewer_tokens_are_used() -> None:
     table = read_token_table(make_tokenizer(["oui", "the"]))
 
     longer = make_token_bias(
-        table, FR, level="strong", log_odds=torch.full((9,), -3.0, dtype=torch.float16)
+        table, TokenBias(FR, STRONG_NATS, torch.full((9,), -3.0, dtype=torch.float16))
     )
-    shorter = make_token_bias(table, FR, level="strong", log_odds=torch.full((4,), -3.0))
+    shorter = make_token_bias(table, TokenBias(FR, STRONG_NATS, torch.full((4,), -3.0)))
 
     assert longer.tolist() == [0, 0, 0, MARGIN_NATS - 3, MARGIN_NATS - 3]
     assert longer.dtype == torch.float32
@@ -313,7 +319,7 @@ def test_log_odds_of_texts_leave_the_targets_own_words_and_bias_the_others() -> 
 
     for row, code in enumerate(codes):
         bias = make_token_bias(
-            bundled_table(), LANGUAGES[code], level="strong", log_odds=log_odds[row]
+            bundled_table(), TokenBias(LANGUAGES[code], STRONG_NATS, log_odds[row])
         )
         is_biased = [(bias[tokens] < 0).float().mean() for tokens in flat]
         others = is_biased[:row] + is_biased[row + 1 :]
@@ -324,20 +330,20 @@ def test_log_odds_of_texts_leave_the_targets_own_words_and_bias_the_others() -> 
 @given(
     values=st.lists(st.floats(allow_nan=False, width=32), min_size=1, max_size=12),
     code=st.sampled_from(sorted(LANGUAGES)),
-    level=st.sampled_from(LEVELS),
+    bound=st.sampled_from(BOUNDS),
 )
 def test_bias_is_bounded_whatever_the_log_odds(
-    values: list[float], code: str, level: BiasLevel
+    values: list[float], code: str, bound: float
 ) -> None:
     table = bundled_table()
     log_odds = torch.tensor(values, dtype=torch.float32).repeat(len(table.is_spared) // 2)
 
-    bias = make_token_bias(table, LANGUAGES[code], level=level, log_odds=log_odds)
+    bias = make_token_bias(table, TokenBias(LANGUAGES[code], bound, log_odds))
 
     assert bias.shape == table.is_spared.shape
     assert bias.dtype == torch.float32
     assert bias.max() <= 0
-    assert bias.min() >= -BOUNDS_NATS[level]
+    assert bias.min() >= -bound
     assert bias[table.is_spared].abs().max() == 0
 
 
@@ -346,12 +352,7 @@ def test_bias_is_bounded_whatever_the_log_odds(
 )
 def test_log_odds_that_are_not_one_row_of_numbers_are_refused(log_odds: Tensor) -> None:
     with pytest.raises(PlanError, match="Expected the target's row"):
-        make_token_bias(bundled_table(), FR, level="strong", log_odds=log_odds)
-
-
-def test_unknown_level_is_refused() -> None:
-    with pytest.raises(PlanError, match=r"Unknown bias level 'hard'\. Expected one of off, gentle"):
-        make_token_bias(bundled_table(), FR, level="hard", log_odds=None)  # type: ignore[arg-type]
+        make_token_bias(bundled_table(), TokenBias(FR, STRONG_NATS, log_odds))
 
 
 # Names in the prompt.
@@ -531,7 +532,7 @@ def test_strong_bias_moves_a_row_to_the_script_and_leaves_the_others_bit_for_bit
 ) -> None:
     model, table = make_tiny_model("llama"), read_token_table(words_tokenizer)
     off, strong = (
-        make_token_bias(table, RU, level=level, log_odds=None) for level in ("off", "strong")
+        make_token_bias(table, TokenBias(RU, bound, None)) for bound in (0.0, STRONG_NATS)
     )
     plain, plain_scores = write(model, [])
 
@@ -550,7 +551,7 @@ def test_rows_have_other_targets_and_the_prompts_names_in_one_batch(
 ) -> None:
     model, table = make_tiny_model("llama"), read_token_table(words_tokenizer)
     russian, french = (
-        make_token_bias(table, target, level="strong", log_odds=None) for target in (RU, FR)
+        make_token_bias(table, TokenBias(target, STRONG_NATS, None)) for target in (RU, FR)
     )
     plain, _ = write(model, [])
 

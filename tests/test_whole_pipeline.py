@@ -57,12 +57,14 @@ def test_every_family_goes_from_a_model_to_a_measured_set(
     numbers = tmp_path / "numbers.json"
     measured = [*common(model), "--neuron-set", str(out), *few, "--json", str(numbers)]
     every = "none,instruction,random,lape-paper,lape,lape-own,diffmean,dimensions,kojima,replace"
-    more = f"{every},lape@2+diffmean/L0@1,lape/gate/every@1,damp,amplify/body,default"
-    options = ["--conditions", more, "--token-bias", "strong", "--temperature", "0.7"]
+    more = (
+        f"{every},lape@2+diffmean/L0@1,lape/gate/every@1,damp,amplify/body,lape+tokens@10,default"
+    )
+    options = ["--conditions", more, "--temperature", "0.7"]
     assert main(["evaluate", "forcing", *measured, *options]) == 0
 
     methods_measured = json.loads(numbers.read_text())["methods"]
-    assert len(methods_measured) == 15
+    assert len(methods_measured) == 16
     assert all(row["n"] == 2 for row in methods_measured.values())
     metadata = load_neuron_set(out).metadata
     assert metadata.steering_method in ("lape", "diffmean")

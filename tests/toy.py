@@ -17,7 +17,7 @@ from steering.languages import LANGUAGES, Language
 from steering.lape import LapeParameters
 from steering.model_identity import ModelIdentity
 from steering.neuron_set import NeuronSet
-from steering.steering_plan import Edit, Phase, SteeringPlan
+from steering.steering_plan import Edit, Phase, SteeringPlan, SubspacePull
 
 LAYERS, NEURONS, HIDDEN, VOCAB = 2, 48, 32, 300
 FR, JA, EN, TH, SW = (LANGUAGES[code] for code in ("fr", "ja", "en", "th", "sw"))
@@ -97,7 +97,10 @@ def without_neurons(neurons: NeuronSet) -> NeuronSet:
 def make_random_plan(
     seed: int, *phases: Phase, neurons: int = NEURONS, layers: int = LAYERS
 ) -> SteeringPlan:
-    """Make a plan that edits some units of all three sites of every layer, in the given phases."""
+    """Make a plan that changes all three sites of every layer, in the given phases.
+
+    Edits some units everywhere, and pulls the residual within a subspace.
+    """
     random = torch.Generator().manual_seed(seed)
     widths = (("gate", neurons), ("value", neurons), ("residual", HIDDEN))
     edits = {}
@@ -107,4 +110,10 @@ def make_random_plan(
                 units = torch.randperm(width, generator=random)[:7]
                 scale = 1 + torch.randn(7, generator=random)
                 edits[site, phase, layer] = Edit(units, scale, torch.randn(7, generator=random))
-    return SteeringPlan(edits)  # type: ignore[arg-type]  # sites are literals above
+    pulls = {}
+    for layer in range(layers):
+        for phase in phases:
+            rows, _ = torch.linalg.qr(torch.randn(HIDDEN, 1 + layer, generator=random))
+            point = torch.randn(1 + layer, generator=random)
+            pulls["residual", phase, layer] = SubspacePull(rows.T.contiguous(), point, 0.7)
+    return SteeringPlan(edits, pulls)  # type: ignore[arg-type]  # sites are literals above

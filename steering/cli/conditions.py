@@ -1,10 +1,8 @@
 """How a command line names what is compared: controls, methods, and the set's own default."""
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
 from steering.cli.arguments import add_model_arguments, load_chosen_model
@@ -17,7 +15,6 @@ from steering.neuron_set import NeuronSet, StrengthLevel
 from steering.neuron_set_file import load_neuron_set
 from steering.steerer import check_set_fits_model
 from steering.steering_plan import NO_STEERING, SteeringPlan
-from steering.token_bias import BiasLevel, make_token_bias, read_token_table
 
 CONTROLS = ("none", "instruction")
 DEFAULT_CONDITIONS = "none,instruction,random,lape-paper,lape,diffmean,default"
@@ -61,45 +58,14 @@ def add_measuring_arguments(
     parser.add_argument("--max-new-tokens", type=int, default=tokens)
     parser.add_argument("--batch-size", type=int, default=16, help="answers per batch")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
-    parser.add_argument(
-        "--token-bias",
-        choices=get_args(BiasLevel),
-        default="off",
-        help="also make tokens of other languages and scripts less likely, where steering acts",
-    )
 
 
-def load_model_for(
-    conditions: Sequence[Condition], sets: ChosenSets, options: argparse.Namespace
-) -> tuple[LoadedModel, list[Condition]]:
-    """Load the model, check that the sets are its own, and add `--token-bias` to the conditions."""
+def load_model_for(sets: ChosenSets, options: argparse.Namespace) -> LoadedModel:
+    """Load the model, and check that the sets are its own."""
     model = load_chosen_model(options)
     for neuron_set in sets.all():
         check_set_fits_model(neuron_set, model)
-    biased = _with_token_bias(conditions, options.token_bias, model=model, neurons=sets.neurons)
-    return model, biased
-
-
-def _with_token_bias(
-    conditions: Sequence[Condition], level: BiasLevel, *, model: LoadedModel, neurons: NeuronSet
-) -> list[Condition]:
-    """Return the conditions, those that steer with a token bias of a level."""
-    if level == "off":
-        return list(conditions)
-    table = read_token_table(model.tokenizer)
-    log_odds = neurons.token_log_odds
-    biases = {
-        target: make_token_bias(
-            table, target, level=level, log_odds=None if log_odds is None else log_odds[row]
-        )
-        for row, target in enumerate(neurons.languages)
-    }
-    return [
-        condition
-        if condition.name in CONTROLS
-        else replace(condition, make_bias=lambda prompt: biases[prompt.target])
-        for condition in conditions
-    ]
+    return model
 
 
 def load_chosen_sets(options: argparse.Namespace) -> ChosenSets:

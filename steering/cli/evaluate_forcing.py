@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     sets = load_chosen_sets(options)
     conditions = read_conditions(options.conditions, sets)
     prompts = choose_prompts(options, sets.neurons.languages)
-    model, conditions = load_model_for(conditions, sets, options)
+    model = load_model_for(sets, options)
     results = {}
     with tqdm(total=len(prompts) * len(conditions), unit="prompts", dynamic_ncols=True) as bar:
         for condition in conditions:
@@ -126,7 +126,6 @@ def _report(
                 "model": options.model,
                 "prompts": max(len(result.outcomes) for result in results.values()),
                 "temperature": options.temperature,
-                "token_bias": options.token_bias,
                 "seed": options.seed,
                 "methods": methods,
             },

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     sets = load_chosen_sets(options)
     conditions = read_conditions(options.conditions, sets)
     conversations = _conversations(options, sets.neurons.languages)
-    model, conditions = load_model_for(conditions, sets, options)
+    model = load_model_for(sets, options)
     results = {}
     total = len(conversations) * options.turns * len(conditions)
     with tqdm(total=total, unit="answers", dynamic_ncols=True) as bar:

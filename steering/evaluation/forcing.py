@@ -20,16 +20,12 @@ from steering.languages import Language
 from steering.steering_plan import SteeringPlan
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from steering.loading import LoadedModel
 
 # A reply -> whether it answers the question in the target language.
 AnswerCheck: TypeAlias = Callable[[str], bool]
 # A prompt -> the plan for its row.
 PlanMaker: TypeAlias = Callable[["ForcingPrompt"], SteeringPlan]
-# A prompt -> the token bias for its row, float32 (vocab,), or None.
-BiasMaker: TypeAlias = Callable[["ForcingPrompt"], "Tensor | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,6 @@ class Condition:
     name: str
     make_plan: PlanMaker
     is_instructed: bool = False
-    make_bias: BiasMaker = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +153,6 @@ def run_forcing(
             model,
             [(Message("user", text),) for text in texts],
             plans=[condition.make_plan(prompt) for prompt in batch],
-            biases=[condition.make_bias(prompt) for prompt in batch],
             sampling=sampling,
         )
         outcomes += [

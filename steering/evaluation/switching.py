@@ -91,10 +91,7 @@ def run_switching(
                 for history, text in zip(histories, texts, strict=True)
             ]
             plans = [condition.make_plan(prompt) for prompt in prompts]
-            biases = [condition.make_bias(prompt) for prompt in prompts]
-            replies = generate_conversations(
-                model, asked, plans=plans, biases=biases, sampling=sampling
-            )
+            replies = generate_conversations(model, asked, plans=plans, sampling=sampling)
             histories = [
                 (*messages, Message("assistant", reply))
                 for messages, reply in zip(asked, replies, strict=True)
