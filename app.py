@@ -12,7 +12,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
 def main() -> int:
-    """Read the settings and serve the page until it is interrupted."""
+    """Read the settings and serve the page until it is interrupted; return the exit code."""
     try:
         settings = read_settings()
         from steering.ui.launching import serve
@@ -21,6 +21,9 @@ def main() -> int:
     except SteeringError as err:
         print(f"error: {err}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before the page was open; from then on Gradio notices it
+        print("stopped", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -102,6 +102,12 @@ def iter_chunks(
     return make(model, corpus, language, options, start, warn or (lambda _: None))
 
 
+def model_state(model: LoadedModel) -> str:
+    """Describe all of a model that its numbers depend on: which one, of which precision."""
+    quantised = model.model.config.to_dict().get("quantization_config")
+    return f"{model.identity} {model.model.dtype} {quantised}"
+
+
 def corpus_phases(corpus: Corpus) -> tuple[StatsPhase, ...]:
     """Return the phases that a corpus is recorded in."""
     return ("text",) if corpus.kind == "text" else ("onset", "body")

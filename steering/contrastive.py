@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from steering.corpus import Dialogue
-from steering.detection import identify_reply
+from steering.detection import detect
 from steering.everyday_prompts import PROMPTS_TO_RECORD, contrastive_prompts
 from steering.generation import Sampling, generate
 from steering.languages import Language
@@ -20,7 +20,12 @@ from steering.languages import Language
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
 
-_BATCH_ROWS = 16
+# Prompts -> replies, one batch.
+Ask: TypeAlias = Callable[[Sequence[str]], Sequence[str]]
+
+BATCH_ROWS = 16  # prompts that are asked at once; another number may change an answer's last bits
+# Of a language whose prompts get fewer answers in it than this, the model has too little command.
+COMMANDED_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,11 @@ class MadeDialogues:
     dialogues: tuple[Dialogue, ...]
     asked: int
     on_target: int
+
+    @property
+    def is_commanded(self) -> bool:
+        """Say whether the model answers in the language at all when it is asked to."""
+        return self.on_target > 0 and self.on_target >= COMMANDED_SHARE * self.asked
 
     @property
     def warning(self) -> str:
@@ -68,24 +78,54 @@ def make_dialogues(
         max_new_tokens: Length of an answer.
         progress: Called with the number of answers since the last call.
     """
-    asked = contrastive_prompts(
+    prompts = choose_prompts(target, languages=languages, limit=limit)
+    ask = make_ask(model, max_new_tokens=max_new_tokens)
+    replies: list[str] = []
+    for start in range(0, len(prompts), BATCH_ROWS):
+        batch = prompts[start : start + BATCH_ROWS]
+        replies += ask(batch)
+        if progress is not None:
+            progress(len(batch))
+    return keep_answers(prompts, replies, target=target, languages=languages)
+
+
+def choose_prompts(target: Language, *, languages: Sequence[Language], limit: int) -> list[str]:
+    """Return what is asked: shipped prompts in some languages, with the instruction."""
+    chosen = contrastive_prompts(
         target, prompt_languages=languages, numbers=PROMPTS_TO_RECORD, limit=limit
     )
+    return [prompt.text for prompt in chosen]
+
+
+def make_ask(model: LoadedModel, *, max_new_tokens: int) -> Ask:
+    """Return what asks a model, greedily."""
     sampling = Sampling(max_new_tokens=max_new_tokens)
-    answered: list[Dialogue] = []
-    for start in range(0, len(asked), _BATCH_ROWS):
-        prompts = [prompt.text for prompt in asked[start : start + _BATCH_ROWS]]
-        replies = generate(model, prompts, sampling=sampling)
-        answered += [
-            Dialogue(prompt, reply)
-            for prompt, reply in zip(prompts, replies, strict=True)
-            if reply.strip()
-        ]
-        if progress is not None:
-            progress(len(prompts))
+    return lambda prompts: generate(model, prompts, sampling=sampling)
+
+
+def keep_answers(
+    prompts: Sequence[str],
+    replies: Sequence[str],
+    *,
+    target: Language,
+    languages: Sequence[Language],
+) -> MadeDialogues:
+    """Keep the answers that are in a language; all that say anything when none is.
+
+    Args:
+        prompts: What was asked.
+        replies: One per prompt.
+        target: The language that was asked for.
+        languages: Those the detector chooses from, beside the target and English.
+    """
+    answered = [
+        Dialogue(prompt, reply)
+        for prompt, reply in zip(prompts, replies, strict=True)
+        if reply.strip()
+    ]
     on_target = [
         row
         for row in answered
-        if identify_reply(row.answer, languages=languages).language == target
+        if detect(row.answer, expected=target, languages=languages).language == target
     ]
-    return MadeDialogues(tuple(on_target or answered), len(asked), len(on_target))
+    return MadeDialogues(tuple(on_target or answered), len(prompts), len(on_target))

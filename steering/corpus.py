@@ -57,6 +57,7 @@ class Source:
         is_json_lines: Whether every row is a line of JSON rather than a record.
         bytes: Size of a local file; 0 where it is not known.
         state: What changes when a local file does; empty for a hub dataset.
+        rows: The rows themselves where they are in memory; None where they are read.
     """
 
     label: str
@@ -64,6 +65,7 @@ class Source:
     is_json_lines: bool = False
     bytes: int = 0
     state: str = ""
+    rows: Sequence[Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def open_corpus(
     Raises:
         CorpusError: Naming everything that is missing, empty, or not UTF-8.
     """
-    _check_languages(languages)
+    check_languages(languages)
     if configuration:
         return _open_dataset(str(source), languages, kind, configuration, column)
     folder = Path(source)
@@ -132,6 +134,42 @@ def open_corpus(
         )
     sources = {language: _file_source(path) for language, path in files.items()}
     return Corpus(folder.resolve().name, kind, sources, column)
+
+
+def hold_dialogues(
+    name: str, dialogues: Mapping[Language, Sequence[Dialogue]], *, kind: CorpusKind
+) -> Corpus:
+    """Return a corpus of dialogues that are in memory; as text it holds their answers alone."""
+    sources = {}
+    for language, held in dialogues.items():
+        rows = [{"prompt": row.prompt, "answer": row.answer} for row in held]
+        counted = [row["answer"] if kind == "text" else "".join(row.values()) for row in rows]
+        digest = bytes(32)
+        for row in held:
+            digest = chain_hash(digest, row)
+        sources[language] = Source(
+            label=f"answers in {language.english_name}",
+            arguments={"path": ""},
+            bytes=sum(len(text.encode()) for text in counted),
+            state=digest.hex(),
+            rows=rows,
+        )
+    return Corpus(name, kind, sources, column="answer")
+
+
+def hash_rows_read(corpora: Sequence[Corpus], digests: Sequence[Mapping[Language, str]]) -> str:
+    """Return one hash over what was read of every language of every corpus.
+
+    Args:
+        corpora: What was read.
+        digests: Per corpus, in order, a hash for every language.
+    """
+    read = [
+        [corpus.kind, str(language), digest]
+        for corpus, by_language in zip(corpora, digests, strict=True)
+        for language, digest in by_language.items()
+    ]
+    return hashlib.sha256(json.dumps(read).encode()).hexdigest()
 
 
 def iter_text(corpus: Corpus, language: Language) -> Iterator[str]:
@@ -193,7 +231,12 @@ def chain_hash(before: bytes, row: str | Dialogue) -> bytes:
     return hashlib.sha256(before + hashlib.sha256(text.encode()).digest()).digest()
 
 
-def _check_languages(languages: Sequence[Language]) -> None:
+def check_languages(languages: Sequence[Language]) -> None:
+    """Refuse fewer languages than two, and one that is given twice.
+
+    Raises:
+        CorpusError: Naming them.
+    """
     given = ",".join(map(str, languages))
     if len(set(languages)) < 2:
         raise CorpusError(
@@ -289,6 +332,9 @@ def _stream(source: Source, start: int) -> Iterator[Any]:
     Raises:
         CorpusError: On whatever goes wrong in the library, a network or a damaged file.
     """
+    if source.rows is not None:
+        yield from source.rows[start:]
+        return
     import datasets
 
     datasets.disable_progress_bars()

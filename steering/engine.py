@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from steering.conversation import Message, fit_prompt
 from steering.errors import GenerationError
@@ -28,6 +28,8 @@ from steering.steering_plan import SteeringPlan
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Engine:
     def __init__(self, load: Callable[[], LoadedModel], *, max_waiting: int = 32) -> None:
         """Start the thread; *load* runs in it."""
         self._load = load
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(max_waiting)
+        self._jobs: queue.Queue[_Job | _Call[Any] | None] = queue.Queue(max_waiting)
         self._loaded = threading.Event()
         self._is_closed = False
         self._door = threading.Lock()  # so that no job comes after the one that ends the thread
@@ -67,6 +69,10 @@ class Engine:
     def is_ready(self) -> bool:
         """Say whether the model is loaded, or has failed to load."""
         return self._loaded.is_set()
+
+    def has_waiting(self) -> bool:
+        """Say whether something waits for what is running to end."""
+        return not self._jobs.empty()
 
     def model(self, *, timeout_s: float | None = None) -> LoadedModel:
         """Return the loaded model, waiting for it.
@@ -97,6 +103,37 @@ class Engine:
             SteeringError: What loading the model raised.
         """
         job = _Job(request)
+        self._put(job)
+        yield from job.updates(heartbeat_s)
+
+    def reply(self, request: GenerationRequest) -> ReplyUpdate:
+        """Return the finished replies of a request."""
+        for update in self.stream(request):
+            last = update
+        return last
+
+    def call(self, function: Callable[[LoadedModel], _Result]) -> _Result:
+        """Run a function in the engine's thread, after what waits already; return its result.
+
+        For short work that may not run beside a reply: everybody else waits for its end.
+
+        Raises:
+            GenerationError: If the queue is full.
+            SteeringError: What loading the model raised, or the function.
+        """
+        job = _Call(function)
+        self._put(job)
+        return job.result()
+
+    def close(self, *, timeout_s: float = 10.0) -> None:
+        """Let the running and the waiting requests finish, then end the thread."""
+        with self._door:
+            self._is_closed = True
+        with contextlib.suppress(queue.Full):
+            self._jobs.put(None, timeout=timeout_s)
+        self._thread.join(timeout_s)
+
+    def _put(self, job: _Job | _Call[Any]) -> None:
         with self._door:
             if self._is_closed:
                 raise GenerationError("This engine is closed. Start another one.")
@@ -106,21 +143,6 @@ class Engine:
                 raise GenerationError(
                     f"'{self._jobs.maxsize}' people are waiting already. Try again in a moment."
                 ) from None
-        yield from job.updates(heartbeat_s)
-
-    def reply(self, request: GenerationRequest) -> ReplyUpdate:
-        """Return the finished replies of a request."""
-        for update in self.stream(request):
-            last = update
-        return last
-
-    def close(self, *, timeout_s: float = 10.0) -> None:
-        """Let the running and the waiting requests finish, then end the thread."""
-        with self._door:
-            self._is_closed = True
-        with contextlib.suppress(queue.Full):
-            self._jobs.put(None, timeout=timeout_s)
-        self._thread.join(timeout_s)
 
     def _serve(self) -> None:
         try:
@@ -133,6 +155,33 @@ class Engine:
                 job.run(self.model())
             except BaseException as err:  # it belongs to the caller
                 job.fail(err)
+
+
+class _Call(Generic[_Result]):
+    """A function on its way through the engine."""
+
+    def __init__(self, function: Callable[[LoadedModel], _Result]) -> None:
+        self._function = function
+        self._is_over = threading.Event()
+        self._outcome: _Result
+        self._error: BaseException | None = None
+
+    def run(self, model: LoadedModel) -> None:
+        """Call it, in the engine's thread."""
+        self._outcome = self._function(model)
+        self._is_over.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Hand an error to the caller."""
+        self._error = error
+        self._is_over.set()
+
+    def result(self) -> _Result:
+        """Wait for the end, in the caller's thread."""
+        self._is_over.wait()
+        if self._error is not None:
+            raise self._error
+        return self._outcome
 
 
 class _Job:

@@ -67,7 +67,7 @@ class SteeringRequest:
 
     Args:
         target: The answer's language; None leaves the model alone.
-        method: As `parse_method` reads it; the set's own when empty.
+        method: As `parse_method` reads it; `default_method` when empty.
         strength: A level of the set, or a number: 1 is normal, 0 leaves the model alone.
         source: The prompt's language, where it is known.
     """
@@ -103,7 +103,6 @@ METHODS: Mapping[str, Method] = {
     "dimensions": Method(residual.specific_dimensions, _RESIDUAL_AT_ONSET, 1.0),
     "tokens": Method(token_bias.bias_tokens, token_bias.EVERY_LOGIT, token_bias.GENTLE_NATS),
 }
-DEFAULT_METHOD = "lape"
 DEFAULT_STRENGTHS: Mapping[StrengthLevel, float] = {"gentle": 0.6, "normal": 1.0, "strong": 1.4}
 
 _SITES: tuple[Site, ...] = ("gate", "value", "residual")
@@ -128,7 +127,7 @@ def make_plan(neurons: NeuronSet, request: SteeringRequest) -> SteeringPlan:
     """
     if request.target is None:
         return NO_STEERING
-    steps = parse_method(request.method or neurons.metadata.steering_method or DEFAULT_METHOD)
+    steps = parse_method(request.method or default_method(neurons))
     strength = resolve_strength(neurons, request.target, request.strength)
     plan = NO_STEERING
     for step in steps if strength else ():
@@ -137,6 +136,20 @@ def make_plan(neurons: NeuronSet, request: SteeringRequest) -> SteeringPlan:
             plan, _plan_step(step, neurons, request.target, push, source=request.source)
         )
     return plan
+
+
+def default_method(neurons: NeuronSet) -> str:
+    """Return what steers where no method is named: the set's own, else one by what it holds.
+
+    `calibrate` gives a set its own. Without one, `redirect` where there are onset means of the
+    residual: on the bundled model more right answers than `lape` with or without it (docs/log.md).
+    An imported set without any means has `amplify`, all others `lape`.
+    """
+    if neurons.metadata.steering_method:
+        return neurons.metadata.steering_method
+    if "onset" in neurons.residual_means:
+        return "redirect"
+    return "lape" if neurons.metadata.has_statistics else "amplify"
 
 
 def _plan_step(

@@ -245,7 +245,7 @@ class NeuronSet:
                 f"This neuron set was imported from '{origin.file}' and has no mean activations, "
                 "which this method needs. Use `amplify` or `damp`, or record them with "
                 f"`python -m steering build-set --complete SET --model {self.metadata.model_id}` "
-                "and `--dialogues` or `--text`."
+                "and `--from-model`, `--dialogues` or `--text`."
             )
 
 

@@ -34,9 +34,22 @@ class PartialResults:
         """Return the folder."""
         return self._folder
 
-    def names(self) -> list[str]:
-        """Return the names that something is saved under."""
-        return sorted(path.stem for path in self._folder.glob("*.safetensors"))
+    def check_same_processes(self, count: int) -> None:
+        """Refuse to begin anew, and to delete at the end, what other processes have saved.
+
+        Names end with the number of processes: `-0-of-2`.
+
+        Raises:
+            SettingsError: If something was saved by more or fewer.
+        """
+        names = sorted(path.stem for path in self._folder.glob("*.safetensors"))
+        others = [name for name in names if not name.endswith(f"-of-{count}")]
+        if others:
+            begun = others[0].rsplit("-", 1)[1]
+            raise SettingsError(
+                f"'{self._folder}' was begun by {begun} processes, and these are {count}. "
+                f"Expected as many as before; start {begun}, or delete it to begin anew."
+            )
 
     def load(self, name: str, identity: str) -> tuple[State, dict[str, Tensor]] | None:
         """Return what was saved under a name; None when nothing was.

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from steering.errors import StoppedError
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+_Value = TypeVar("_Value")
 
 # Processes of unequal speed wait for one another at the end of every language.
 _PATIENCE = timedelta(days=7)
@@ -67,6 +68,17 @@ class Processes:
             for rank, row in enumerate(rows):
                 gathered[rank][name] = row
         return gathered
+
+    def gather_values(self, value: _Value) -> list[_Value]:
+        """Return a plain value of every process, by rank."""
+        if self.group is None:
+            return [value]
+        rows = [value] * self.count
+        try:
+            torch.distributed.all_gather_object(rows, value, group=self.group)
+        except RuntimeError as err:
+            raise _not_together(err) from err
+        return rows
 
     def wait(self) -> None:
         """Wait until all processes are here."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -23,7 +24,7 @@ from steering.activation_stats import ActivationStats, PhaseStats, StatsPhase
 from steering.architectures import Site
 from steering.chunks import Chunk, ChunkOptions, Position, corpus_phases, iter_chunks
 from steering.corpus import Corpus, Warn, iter_rows
-from steering.errors import CorpusError, SettingsError, StoppedError
+from steering.errors import CorpusError, StoppedError
 from steering.hooks import TensorEdit, attached, find_sites, input_device, noting_routing
 from steering.languages import Language
 from steering.partial_results import PartialResults, State
@@ -54,6 +55,7 @@ class RecordingOptions:
         save_every_s: Seconds between two savings.
         save_every_tokens: Counted positions between two savings; None for the clock alone.
         processes: Who records together.
+        run_pass: Runs a forward pass, in the thread that owns the model where that is another.
     """
 
     chunks: ChunkOptions = field(default_factory=ChunkOptions)
@@ -62,6 +64,7 @@ class RecordingOptions:
     save_every_s: float = 600.0
     save_every_tokens: int | None = None
     processes: Processes = field(default_factory=Processes)
+    run_pass: Callable[[Callable[[], None]], object] = lambda run: run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +241,7 @@ class _LanguageRecording:
         saved_at, unsaved = time.monotonic(), 0
         for chunk in self._chunks(warn):
             if self._options.processes.takes(chunk.after.chunks - 1):
-                self._recorder.run(chunk)
+                self._options.run_pass(partial(self._recorder.run, chunk))
                 counted = int(sum(mask.sum() for mask in chunk.masks.values()))
                 unsaved += counted
                 progress(self._language, first, counted)
@@ -283,7 +286,7 @@ class _LanguageRecording:
     def _load(self, progress: Progress) -> None:
         if self._options.partial is None:
             return
-        self._check_same_processes(self._options.partial)
+        self._options.partial.check_same_processes(self._options.processes.count)
         saved = self._options.partial.load(self._name, self._identity)
         if saved is None:
             return
@@ -298,17 +301,6 @@ class _LanguageRecording:
                 }
             )
             progress(self._language, phase, int(sums.token_id_count.sum()))
-
-    def _check_same_processes(self, partial: PartialResults) -> None:
-        """Refuse to begin anew, and to delete at the end, what other processes have saved."""
-        count = self._options.processes.count
-        others = [name for name in partial.names() if not name.endswith(f"-of-{count}")]
-        if others:
-            begun = others[0].rsplit("-", 1)[1]
-            raise SettingsError(
-                f"'{partial.folder}' was begun by {begun} processes, and these are {count}. "
-                f"Expected as many as before; start {begun}, or delete it to begin anew."
-            )
 
     def _save(self) -> None:
         if self._options.partial is None:

@@ -12,10 +12,17 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from steering.bundled import BUNDLED_NEURON_SET
-from steering.errors import SettingsError
+from steering.errors import SettingsError, UnknownLanguageError
+from steering.languages import Language, parse_language
 from steering.loading import BUNDLED_MODEL, Quantize
 
 _PREFIX = "LANGSTEER_"
+
+
+def _user_data() -> Path:
+    """Return the folder for what the program keeps, as the XDG base directories have it."""
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "langsteer"
 
 
 class Settings(BaseSettings):
@@ -24,13 +31,24 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
 
     model: str = BUNDLED_MODEL
-    neuron_set: Path = BUNDLED_NEURON_SET
+    neuron_set: Path | None = BUNDLED_NEURON_SET  # None: kept from before, or made on the page
     quantize: Quantize | None = None  # None: nf4, but none for the bundled
     max_new_tokens: int = Field(default=120, ge=1, le=8192)
+    data: Path = Field(default_factory=_user_data)  # where sets that the page makes are kept
+    languages: str = ""  # of a set that the page makes; empty: the usual ones
     device: str | None = None  # None: the GPU if there is one, else the CPU
     # Gradio's own names, so that whoever knows Gradio finds them.
     server_name: str = Field(default="127.0.0.1", validation_alias="GRADIO_SERVER_NAME")
     server_port: int = Field(default=7860, ge=1, le=65535, validation_alias="GRADIO_SERVER_PORT")
+
+    def chosen_languages(self) -> tuple[Language, ...]:
+        """Return the languages of a set that the page makes; none where none are named.
+
+        Raises:
+            UnknownLanguageError: If a code is unknown.
+        """
+        codes = [code for code in self.languages.split(",") if code.strip()]
+        return tuple(dict.fromkeys(parse_language(code) for code in codes))
 
 
 def read_settings() -> Settings:
@@ -44,15 +62,28 @@ def read_settings() -> Settings:
         settings = Settings()
     except ValidationError as err:
         problems += [_explain(problem) for problem in err.errors()]
+    else:
+        problems += _language_problems(settings)
     if problems:
         raise SettingsError(" ".join(problems))
     if settings.model != BUNDLED_MODEL and "neuron_set" not in settings.model_fields_set:
-        raise SettingsError(
-            f"'{_PREFIX}MODEL' is '{settings.model}', but no neuron set is named. Expected a file "
-            f"made for this model; set {_PREFIX}NEURON_SET, or make one with "
-            f"`python -m steering build-set --model {settings.model}`."
-        )
+        return settings.model_copy(update={"neuron_set": None})
     return settings
+
+
+def _language_problems(settings: Settings) -> list[str]:
+    """Describe what is wrong with the languages, if anything is."""
+    name = f"{_PREFIX}LANGUAGES"
+    try:
+        chosen = settings.chosen_languages()
+    except UnknownLanguageError as err:
+        return [f"'{name}' is '{settings.languages}': {err}"]
+    if len(chosen) == 1 or (settings.languages and not chosen):
+        return [
+            f"'{name}' is '{settings.languages}'. Expected at least two codes, such as en,fr,ja; "
+            "name more, or unset it."
+        ]
+    return []
 
 
 def _unknown_names() -> list[str]:

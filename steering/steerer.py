@@ -96,7 +96,7 @@ class Steerer:
             neurons: From `load_neuron_set`; must be made for this model.
             languages: Codes, one per batch row.
             strength: A level of the set, or a number; 1 is normal.
-            method: As `methods.parse_method` reads it; the set's own when empty.
+            method: As `methods.parse_method` reads it; `methods.default_method` when empty.
             prompt_languages: Codes, one per batch row, where they are known; methods such as
                 `redirect` push less far then.
 

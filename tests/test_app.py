@@ -141,6 +141,22 @@ def test_a_set_for_another_model_is_told_on_the_console_and_to_who_chats(
     assert "Traceback" not in output.read_text()
 
 
+def test_without_a_set_the_model_is_chatted_with_as_it_is(model_dir: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output.txt"
+    settings = {"LANGSTEER_MODEL": str(model_dir), "LANGSTEER_QUANTIZE": "none",
+                "LANGSTEER_MAX_NEW_TOKENS": "8", "LANGSTEER_DATA": str(tmp_path / "data"),
+                "LANGSTEER_LANGUAGES": "en,fr"}  # fmt: skip
+    with started_app(output, **settings) as url:
+        client = Client(url, verbose=False)
+        answer = client.predict(message="Where is the cat?", language="none", api_name="/chat")
+        with pytest.raises(AppError, match="this model has no neuron set yet"):
+            client.predict(message="Where is the cat?", language="fr", api_name="/chat")
+
+    assert isinstance(answer, str)
+    assert not (tmp_path / "data").exists()
+    assert "Traceback" not in output.read_text()
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

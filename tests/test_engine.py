@@ -330,6 +330,40 @@ def test_full_queue_is_refused_at_once_and_opens_again(model: LoadedModel, gate:
         assert engine.reply(ask("b", tokens=1)).new_tokens == 1
 
 
+# Other work in the engine's thread.
+
+
+def test_a_function_runs_between_replies_in_the_thread_of_the_model(
+    model: LoadedModel, engine: Engine, gate: Gate
+) -> None:
+    gate.hold_pass(1)
+    with ThreadPoolExecutor(2) as pool:
+        reply = pool.submit(engine.reply, ask("a", tokens=2))
+        assert gate.reached.wait(WAIT_S)
+        assert not engine.has_waiting()
+        called = pool.submit(
+            engine.call, lambda given: (given, threading.current_thread(), gate.passes)
+        )
+        while not engine.has_waiting():
+            time.sleep(0.001)
+        assert not called.done()
+        gate.open()
+
+        assert called.result(WAIT_S) == (model, engine._thread, 2)
+        assert reply.result(WAIT_S).new_tokens == 2
+    assert not engine.has_waiting()
+
+
+def test_what_a_function_raises_belongs_to_its_caller(engine: Engine) -> None:
+    def fail(_model: LoadedModel) -> None:
+        raise PlanError("ours")
+
+    with pytest.raises(PlanError, match="ours"):
+        engine.call(fail)
+
+    assert engine.reply(ask("Hello", tokens=1)).new_tokens == 1
+
+
 # Closing.
 
 

@@ -17,8 +17,8 @@ WORDS = ["errors", "languages", "function_words", "unicode_scripts", "whole_file
 DATA = ["activation_stats", "neuron_set", "steering_plan", "architectures"]
 METHODS = ["lape", "neuron_plans", "residual", "sharing", "token_bias"]
 EDGES = [
-    "model_identity", "neuron_set_file", "imports", "corpus", "everyday_prompts", "experts",
-    "hooks", "loading",
+    "model_identity", "neuron_set_file", "kept_sets", "imports", "corpus", "everyday_prompts",
+    "experts", "hooks", "loading",
 ]  # fmt: skip
 WORK = [
     "conversation", "chunks", "running_sums", "partial_results", "processes", "recording",
@@ -27,6 +27,7 @@ WORK = [
 USE = [
     "building",
     "contrastive",
+    "from_model",
     "generation",
     "engine",
     "guard",
@@ -53,6 +54,7 @@ ALLOWED: dict[str, list[str]] = {
     **{method: [*WORDS, *DATA] for method in METHODS},
     "methods": [*WORDS, *DATA, "neuron_plans", "residual", "token_bias"],
     "neuron_set_file": ["whole_files", "neuron_set", "activation_stats", "languages", "errors"],
+    "kept_sets": ["neuron_set", "neuron_set_file", "model_identity", "errors"],
     "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],
     "corpus": ["languages", "errors"],
     "everyday_prompts": ["languages", "errors"],
@@ -95,6 +97,7 @@ ALLOWED: dict[str, list[str]] = {
         "evaluation",
     ],
     "contrastive": [*WORDS, *EDGES, "conversation", "detection", "generation"],
+    "from_model": [*WORDS, *EDGES, "chunks", "contrastive", "partial_results", "processes"],
     "building": [*WORDS, *DATA, *METHODS, "model_identity"],
     "evaluation": [
         *WORDS,
@@ -109,7 +112,7 @@ ALLOWED: dict[str, list[str]] = {
     ],
     "report_card": [*WORDS, *DATA, "evaluation"],
     "export": ["steering_plan", "architectures", "loading", "errors"],
-    "settings": ["errors", "bundled", "loading"],
+    "settings": ["errors", "languages", "bundled", "loading"],
     "bundled": ["loading"],
     **{surface: BELOW_SURFACES for surface in SURFACES},
 }

@@ -11,15 +11,15 @@ import torch
 from steering.errors import PlanError, UnknownLanguageError
 from steering.languages import LANGUAGES, Language
 from steering.methods import (
-    DEFAULT_METHOD,
     DEFAULT_STRENGTHS,
     METHODS,
     SteeringRequest,
+    default_method,
     make_plan,
     parse_method,
     resolve_strength,
 )
-from steering.neuron_set import NeuronSet
+from steering.neuron_set import ImportedFrom, NeuronSet
 from steering.residual import difference_from_source
 from steering.steering_plan import EVERY_POSITION, NO_STEERING, Where
 from tests.plans import TOLERANCE, effects
@@ -61,9 +61,25 @@ def test_method_and_strength_are_the_sets_own_unless_named(toy_set: NeuronSet) -
     assert effects(make_plan(tuned, SteeringRequest(JA, "lape", "strong"))) == at(
         "ja", DEFAULT_STRENGTHS["strong"], "lape"
     )
-    assert effects(make_plan(toy_set, SteeringRequest(JA))) == effects(
-        make_plan(toy_set, SteeringRequest(JA, DEFAULT_METHOD, DEFAULT_STRENGTHS["normal"]))
+
+
+def test_without_a_method_of_its_own_a_set_steers_by_what_it_holds(toy_set: NeuronSet) -> None:
+    of_neurons = replace(toy_set, residual_means={"text": toy_set.residual_means["text"]})
+    origin = {"imported_from": ImportedFrom(file="x.pth", sha256="0" * 64), "token_counts": {}}
+    bare = replace(
+        toy_set,
+        metadata=toy_set.metadata.model_copy(update=origin),
+        gate_means={},
+        value_means={},
+        residual_means={},
     )
+
+    for neurons, method in ((toy_set, "redirect"), (of_neurons, "lape"), (bare, "amplify")):
+        usual = SteeringRequest(JA, method, DEFAULT_STRENGTHS["normal"], FR)
+        plan = make_plan(neurons, SteeringRequest(JA, source=FR))
+        assert default_method(neurons) == method
+        assert plan.edits
+        assert effects(plan) == effects(make_plan(neurons, usual))
 
 
 def test_steps_act_one_after_the_other(toy_set: NeuronSet) -> None:

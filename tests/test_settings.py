@@ -35,6 +35,8 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "LANGSTEER_QUANTIZE": "int8",
         "LANGSTEER_MAX_NEW_TOKENS": "64",
         "LANGSTEER_DEVICE": "cpu",
+        "LANGSTEER_DATA": "kept",
+        "LANGSTEER_LANGUAGES": "en, fr,ja,fr",
         "GRADIO_SERVER_NAME": "0.0.0.0",  # noqa: S104 - nothing listens here
         "GRADIO_SERVER_PORT": "8123",
     }.items():
@@ -47,6 +49,8 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.quantize == "int8"
     assert settings.max_new_tokens == 64
     assert settings.device == "cpu"
+    assert settings.data == Path("kept")
+    assert [str(one) for one in settings.chosen_languages()] == ["en", "fr", "ja"]
     assert (settings.server_name, settings.server_port) == ("0.0.0.0", 8123)  # noqa: S104 - as above
 
 
@@ -58,7 +62,10 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LANGSTEER_QUANTIZE", "nf5", "'LANGSTEER_QUANTIZE' is 'nf5'. Expected 'nf4', 'int8'"),
         ("LANGSTEER_MAX_NEW_TOKENS", "many", "'LANGSTEER_MAX_NEW_TOKENS' is 'many'"),
         ("LANGSTEER_MAX_NEW_TOKENS", "0", "greater than or equal to 1"),
-        ("LANGSTEER_MODEL", "org/model", "no neuron set is named"),
+        ("LANGSTEER_LANGUAGES", "en,jp", "'LANGSTEER_LANGUAGES' is 'en,jp': Unknown language"),
+        ("LANGSTEER_LANGUAGES", "en", "Expected at least two codes"),
+        ("LANGSTEER_LANGUAGES", "en,en", "Expected at least two codes"),
+        ("LANGSTEER_LANGUAGES", ",", "Expected at least two codes"),
         ("GRADIO_SERVER_PORT", "http", "'GRADIO_SERVER_PORT' is 'http'"),
         ("GRADIO_SERVER_PORT", "70000", "less than or equal to 65535"),
     ],
@@ -81,6 +88,24 @@ def test_all_problems_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None
 
     with pytest.raises(SettingsError, match=r"LANGSTEER_MODLE.*LANGSTEER_QUANTIZE"):
         read_settings()
+
+
+def test_a_model_without_a_named_set_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGSTEER_MODEL", "org/model")
+
+    assert read_settings().neuron_set is None
+
+
+def test_what_the_page_keeps_lies_where_the_system_keeps_data(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    usual = read_settings().data
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+
+    assert usual == tmp_path / ".local" / "share" / "langsteer"
+    assert read_settings().data == Path("/data/langsteer")
 
 
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:

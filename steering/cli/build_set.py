@@ -1,26 +1,17 @@
 """`build-set`: the one-time detection script, from text and dialogues to a neuron-set file."""
 
 import argparse
-import hashlib
-import json
-import math
-import sys
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from steering.activation_stats import StatsPhase
 from steering.building import (
-    SetOrigin,
     build_neuron_set,
     check_can_complete,
     choose_languages,
     complete_neuron_set,
 )
-from steering.chunks import ChunkOptions
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
@@ -29,22 +20,25 @@ from steering.cli.arguments import (
     parse_languages,
     parse_tokens,
 )
-from steering.corpus import Corpus, iter_dialogues, iter_text, open_corpus
+from steering.cli.recording import (
+    ask_model,
+    describe_origin,
+    open_corpora,
+    record_with_bar,
+)
 from steering.errors import SettingsError
-from steering.languages import Language
+from steering.everyday_prompts import everyday_languages
+from steering.from_model import Questions
 from steering.lape import LapeParameters
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from steering.partial_results import PartialResults
-from steering.processes import Processes, join_processes
-from steering.recording import Recording, RecordingOptions, record
+from steering.processes import join_processes
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from steering.loading import LoadedModel
-
-_SAMPLE_ROWS = 200  # for estimating how many tokens a file holds
+    from steering.languages import Language
 
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -71,7 +65,19 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "answer; put into the model's chat template, of which nothing is counted",
     )
     parser.add_argument(
-        "--languages", help="codes, such as en,zh,fr; with --complete some of the set's"
+        "--from-model",
+        action="store_true",
+        help="no data: the model answers shipped everyday prompts in every language, and answers "
+        "in it are what is recorded on; a language it does not command is left out",
+    )
+    parser.add_argument("--prompts", type=int, help="per language, of --from-model (default: 240)")
+    parser.add_argument(
+        "--max-new-tokens", type=int, help="length of an answer, of --from-model (default: 48)"
+    )
+    parser.add_argument(
+        "--languages",
+        help="codes, such as en,zh,fr; with --complete some of the set's, with --from-model all "
+        "that there are prompts in unless given",
     )
     parser.add_argument(
         "--complete", type=Path, metavar="SET", help="record all of a set that `import-set` wrote"
@@ -80,7 +86,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--select-on",
         choices=["text", "onset", "body"],
-        help="whose counts LAPE uses (default: text, or onset without --text)",
+        help="whose counts LAPE uses (default: text, or onset with --dialogues alone)",
     )
     defaults = LapeParameters()
     for name, help_text in (
@@ -109,20 +115,25 @@ def run(options: argparse.Namespace) -> int:
     """Build the set and write it; with several processes the first one does."""
     phase = _check_options(options)
     imported = _load_imported(options)
-    languages = list(imported.languages) if imported else parse_languages(options.languages)
+    languages = _choose_languages(options, imported)
     parameters = LapeParameters(
         options.prob_quantile, options.select_fraction, options.membership_quantile
     )
-    corpora = _open_corpora(options, languages)
+    questions = _read_questions(options, languages)
+    corpora = [] if questions else open_corpora(options, languages)
     check_writable(options.out)
     processes = join_processes()
     model = load_chosen_model(options, device=processes.device)
     partial = PartialResults(options.out.with_name(f"{options.out.name}.partial"))
     if imported:
         check_can_complete(imported, model.identity)
-    recording = _record_with_bar(model, languages, corpora, options, partial, processes)
+    if questions:
+        made = ask_model(model, questions, partial.folder / "answers", processes)
+        corpora, languages = list(made.corpora), list(made.languages)
+        imported = imported and choose_languages(imported, languages)
+    recording = record_with_bar(model, languages, corpora, options, partial, processes)
     if processes.is_first:
-        origin = _origin(corpora, recording, options)
+        origin = describe_origin(corpora, recording, options)
         if imported:
             neurons = complete_neuron_set(
                 imported, model.identity, recording.stats, phase=phase, origin=origin
@@ -147,11 +158,6 @@ def _print_summary(neurons: NeuronSet, out: Path, how: str) -> None:
 def _load_imported(options: argparse.Namespace) -> NeuronSet | None:
     """Return the set to complete, with the chosen languages; None when a set is to be built."""
     if options.complete is None:
-        if not options.languages:
-            raise SettingsError(
-                "No languages were given. Expected `--languages` with codes such as en,zh,fr, or "
-                "`--complete SET` with an imported set."
-            )
         return None
     defaults = LapeParameters()
     for name in ("select_fraction", "prob_quantile", "membership_quantile"):
@@ -166,6 +172,31 @@ def _load_imported(options: argparse.Namespace) -> NeuronSet | None:
     )
 
 
+def _choose_languages(options: argparse.Namespace, imported: NeuronSet | None) -> list["Language"]:
+    if imported:
+        return list(imported.languages)
+    if options.languages:
+        return parse_languages(options.languages)
+    if options.from_model:
+        return list(everyday_languages())
+    raise SettingsError(
+        "No languages were given. Expected `--languages` with codes such as en,zh,fr, or "
+        "`--complete SET` with an imported set."
+    )
+
+
+def _read_questions(options: argparse.Namespace, languages: list["Language"]) -> Questions | None:
+    """Return what to ask the model; None where there is a corpus."""
+    if not options.from_model:
+        return None
+    usual = Questions(tuple(languages))
+    return replace(
+        usual,
+        per_language=options.prompts or usual.per_language,
+        max_new_tokens=options.max_new_tokens or usual.max_new_tokens,
+    )
+
+
 def _check_options(options: argparse.Namespace) -> StatsPhase:
     """Refuse what cannot work before anything slow happens; return the phase to select on."""
     if options.chat_template:
@@ -175,16 +206,21 @@ def _check_options(options: argparse.Namespace) -> StatsPhase:
                 "`--text` and no `--dialogues` beside it; give plain text and dialogues without it."
             )
         options.dialogues, options.text = options.text, None
-    if options.text is None and options.dialogues is None:
+    _check_from_model(options)
+    if options.text is None and options.dialogues is None and not options.from_model:
         raise SettingsError(
-            "No corpus was given. Expected `--text DIR`, `--dialogues DIR` or both."
+            "No corpus was given. Expected `--text DIR`, `--dialogues DIR` or both, or "
+            "`--from-model` to let the model write one."
         )
     check_at_least(1, batch_size=options.batch_size)
     if not options.checkpoint_minutes > 0:
         raise SettingsError(
             f"`--checkpoint-minutes` is '{options.checkpoint_minutes}'. Expected more than 0."
         )
-    phase: StatsPhase = options.select_on or ("text" if options.text else "onset")
+    has_text = options.text or options.from_model
+    phase: StatsPhase = options.select_on or ("text" if has_text else "onset")
+    if options.from_model:
+        return phase
     if (options.text if phase == "text" else options.dialogues) is None:
         raise SettingsError(
             f"`--select-on` is '{phase}', but its corpus is missing. Expected `--text DIR` for "
@@ -193,115 +229,19 @@ def _check_options(options: argparse.Namespace) -> StatsPhase:
     return phase
 
 
-def _open_corpora(options: argparse.Namespace, languages: Sequence[Language]) -> list[Corpus]:
-    corpora = []
-    if options.text is not None:
-        corpora.append(
-            open_corpus(
-                options.text,
-                languages,
-                kind="text",
-                configuration=options.text_config,
-                column=options.text_column,
+def _check_from_model(options: argparse.Namespace) -> None:
+    """Refuse a corpus beside answers of the model, and numbers for answers that nobody asks for."""
+    if options.from_model and (options.text or options.dialogues):
+        raise SettingsError(
+            "`--from-model` lets the model write the corpus, but `--text` or `--dialogues` names "
+            "one. Expected either; leave one of them out."
+        )
+    for name in ("prompts", "max_new_tokens"):
+        if (value := getattr(options, name)) is None:
+            continue
+        if not options.from_model:
+            raise SettingsError(
+                f"`--{name.replace('_', '-')}` is '{value}', but it is for `--from-model` alone. "
+                "Leave it out, or add `--from-model`."
             )
-        )
-    if options.dialogues is not None:
-        configuration = options.text_config if options.chat_template else ""
-        corpora.append(
-            open_corpus(options.dialogues, languages, kind="dialogues", configuration=configuration)
-        )
-    return corpora
-
-
-def _identity(model: "LoadedModel", options: argparse.Namespace) -> str:
-    """Return everything about the model that the sums on the way depend on."""
-    return f"{model.identity} {model.model.dtype} {options.quantize}"
-
-
-def _origin(
-    corpora: Sequence[Corpus], recording: Recording, options: argparse.Namespace
-) -> SetOrigin:
-    """Return where the set comes from: names, and one hash over what was read of every language."""
-    read = [
-        [corpus.kind, str(language), digest]
-        for corpus, digests in zip(corpora, recording.digests, strict=True)
-        for language, digest in digests.items()
-    ]
-    return SetOrigin(
-        corpus_name=" + ".join(corpus.name for corpus in corpora),
-        corpus_sha256=hashlib.sha256(json.dumps(read).encode()).hexdigest(),
-        evaluation=options.evaluation,
-        licence=options.licence,
-    )
-
-
-def _record_with_bar(
-    model: "LoadedModel",
-    languages: Sequence[Language],
-    corpora: Sequence[Corpus],
-    options: argparse.Namespace,
-    partial: PartialResults,
-    processes: Processes,
-) -> Recording:
-    total = _estimate_tokens(model, corpora, options.tokens)
-    with tqdm(
-        total=total and total // processes.count,
-        unit="tokens",
-        unit_scale=True,
-        dynamic_ncols=True,
-        disable=not processes.is_first,
-    ) as bar:
-
-        def show(language: Language, phase: StatsPhase, tokens: int) -> None:
-            bar.set_description(f"{language} {phase}", refresh=False)
-            bar.update(tokens)
-
-        def warn(message: str) -> None:
-            if processes.is_first:
-                bar.write(f"warning: {message}", file=sys.stderr)
-
-        return record(
-            model,
-            languages,
-            corpora,
-            options=RecordingOptions(
-                ChunkOptions(options.batch_size, options.tokens),
-                partial,
-                _identity(model, options),
-                save_every_s=60 * options.checkpoint_minutes,
-                save_every_tokens=options.checkpoint_tokens,
-                processes=processes,
-            ),
-            progress=show,
-            warn=warn,
-        )
-
-
-def _estimate_tokens(
-    model: "LoadedModel", corpora: Sequence[Corpus], limit: int | None
-) -> int | None:
-    """Estimate how many positions will be counted, from the beginning of every local file."""
-    total = 0.0
-    for corpus in corpora:
-        for language, source in corpus.sources.items():
-            if not source.bytes:
-                if limit is None:
-                    return None
-                total += limit
-                continue
-            texts = list(islice(_answers_or_text(corpus, language), _SAMPLE_ROWS))
-            if not texts:
-                continue
-            encoded = model.tokenizer(texts, add_special_tokens=False, verbose=False)
-            tokens = sum(map(len, encoded["input_ids"]))
-            sample_bytes = max(1, sum(len(text.encode()) for text in texts))
-            share = 1.0 if corpus.kind == "text" else 0.5  # dialogue files hold prompts as well
-            estimate = tokens / sample_bytes * source.bytes * share
-            total += min(estimate, limit or math.inf)
-    return int(total)
-
-
-def _answers_or_text(corpus: Corpus, language: Language) -> Iterator[str]:
-    if corpus.kind == "text":
-        return iter_text(corpus, language)
-    return (dialogue.answer for dialogue in iter_dialogues(corpus, language))
+        check_at_least(1, **{name: value})

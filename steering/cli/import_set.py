@@ -65,9 +65,9 @@ def run(options: argparse.Namespace) -> int:
     licence = neurons.metadata.licence or "not known; name it with `--licence`."
     print(f"licence: {licence}")
     print(
-        "note: there are no mean activations yet, so only `amplify` and `damp` can steer. "
-        f"`python -m steering build-set --complete {options.out} --model {model.model_id}` with "
-        "`--dialogues` or `--text` records them."
+        "note: there are no mean activations yet, so only `amplify` (the default) and `damp` can "
+        f"steer. `python -m steering build-set --complete {options.out} --model {model.model_id}` "
+        "with `--from-model`, `--dialogues` or `--text` records them."
     )
     return 0
 

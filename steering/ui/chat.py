@@ -20,6 +20,7 @@ from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet
 from steering.steering_plan import NO_STEERING, SteeringPlan
 from steering.ui.badges import badge_html, judge_answer
+from steering.ui.making import SetMaker
 
 Level = Literal["off", "gentle", "normal", "strong"]
 NO_LANGUAGE = "none"  # the code that stands for "no forced language"
@@ -51,27 +52,47 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """What all turns share; nothing in it changes.
+    """What all turns share; nothing in it changes but that a missing set may be made.
 
     Args:
         engine: Owns the model.
-        neurons: Which neurons to steer.
+        neurons: Which neurons to steer; None where a set has to be found or made.
         max_new_tokens: Longest answer.
+        maker: Finds or makes it.
     """
 
     engine: Engine
-    neurons: NeuronSet
+    neurons: NeuronSet | None
     max_new_tokens: int
+    maker: SetMaker | None = None
+
+    @property
+    def set_in_use(self) -> NeuronSet | None:
+        """Return the set that turns are steered with; None while there is none."""
+        return self.neurons or (self.maker.neurons if self.maker else None)
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """Return the languages in play: the set's, or those that it would be made for."""
+        if self.set_in_use is not None:
+            return self.set_in_use.languages
+        return self.maker.languages if self.maker else ()
 
     def read_wish(self, language: str, level: str, *, has_twin: bool = False) -> Wish:
         """Check what a person or a program asks for.
 
         Raises:
             UnknownLanguageError: If the neuron set does not hold the language.
-            PlanError: If there is no such level.
+            PlanError: If there is no such level, or no neuron set yet.
         """
-        is_free = language.strip().lower() in ("", NO_LANGUAGE)
-        target = None if is_free else parse_language(language, known=self.neurons.languages)
+        target = None
+        if language.strip().lower() not in ("", NO_LANGUAGE):
+            target = parse_language(language, known=self.languages)
+            if self.set_in_use is None:
+                raise PlanError(
+                    f"Cannot steer to '{target}': this model has no neuron set yet. Expected "
+                    f"'{NO_LANGUAGE}' until there is one; it can be made on the page."
+                )
         return Wish(target, _read_level(level), has_twin)
 
     def answer(
@@ -111,16 +132,17 @@ class Chat:
 
     def line_under(self, text: str, wish: Wish, notes: Sequence[str]) -> str:
         """Return the line of HTML under a finished answer."""
-        badge = judge_answer(text, chosen=wish.language, languages=self.neurons.languages)
+        badge = judge_answer(text, chosen=wish.language, languages=self.languages)
         return badge_html(badge if text else None, notes)
 
     def _plan(self, wish: Wish, conversation: Sequence[Message]) -> SteeringPlan:
-        if wish.level == "off":
+        neurons = self.set_in_use
+        if wish.level == "off" or wish.language is None or neurons is None:
             return NO_STEERING
         question = conversation[-1].content if conversation else ""
-        source = language_of_prompt(question, languages=self.neurons.languages)
+        source = language_of_prompt(question, languages=neurons.languages)
         return make_plan(
-            self.neurons, SteeringRequest(wish.language, strength=wish.level, source=source)
+            neurons, SteeringRequest(wish.language, strength=wish.level, source=source)
         )
 
 

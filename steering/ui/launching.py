@@ -19,6 +19,7 @@ from steering.steerer import check_set_fits_model
 from steering.ui.chat import Chat
 from steering.ui.layout import lay_out
 from steering.ui.listeners import connect
+from steering.ui.making import SetMaker
 from steering.ui.style import CSS, HEAD, make_theme
 
 log = logging.getLogger(__name__)
@@ -31,18 +32,30 @@ def serve(settings: Settings) -> None:
     """Open the page and keep it open until the program is interrupted.
 
     Raises:
-        SettingsError: If the address cannot be listened on.
+        SettingsError: If the address cannot be listened on, or the page does not answer there.
         NeuronSetFormatError: If the neuron set cannot be read.
     """
     _check_address(settings.server_name, settings.server_port)
-    neurons = load_neuron_set(settings.neuron_set)
+    neurons = None if settings.neuron_set is None else load_neuron_set(settings.neuron_set)
     engine = Engine(lambda: _load(settings, neurons))
-    page = build_page(Chat(engine, neurons, settings.max_new_tokens), model=settings.model)
+    maker = None
+    if neurons is None:
+        maker = SetMaker(engine, settings.data, settings.chosen_languages())
+        maker.begin()
+    page = build_page(Chat(engine, neurons, settings.max_new_tokens, maker), model=settings.model)
     try:
         open_page(page, name=settings.server_name, port=settings.server_port)
-    except OSError as err:  # taken since it was checked
-        raise SettingsError(_cannot_listen(settings.server_name, settings.server_port)) from err
+    except OSError as err:  # taken since it was checked, or Gradio's server was too slow
+        raise SettingsError(
+            f"{_cannot_listen(settings.server_name, settings.server_port)} If nothing does, the "
+            "machine was too busy; start again."
+        ) from err
+    except Exception as err:  # Gradio asks its own page whether it is there: ValueError, httpx's
+        page.close(verbose=False)
+        raise SettingsError(_does_not_answer(settings, err)) from err
     finally:
+        if maker is not None:
+            maker.stop()
         engine.close(timeout_s=2)
 
 
@@ -50,12 +63,12 @@ def build_page(chat: Chat, *, model: str) -> gr.Blocks:
     """Return the page, not yet opened.
 
     Args:
-        chat: The engine, the neuron set and the limits.
+        chat: The engine, the neuron set or who makes it, and the limits.
         model: Name to show.
     """
     page = gr.Blocks(title="Langsteer", analytics_enabled=False)
     with page:
-        connect(page, lay_out(chat.neurons.languages, model), chat)
+        connect(page, lay_out(chat.languages, model, has_set=chat.neurons is not None), chat)
     return page
 
 
@@ -75,11 +88,12 @@ def open_page(page: gr.Blocks, *, name: str, port: int, is_blocking: bool = True
     )
 
 
-def _load(settings: Settings, neurons: NeuronSet) -> LoadedModel:
+def _load(settings: Settings, neurons: NeuronSet | None) -> LoadedModel:
     """Load the model, in the engine's thread; what goes wrong is said on the console as well."""
     try:
         model = load_model(settings.model, quantize=settings.quantize, device=settings.device)
-        check_set_fits_model(neurons, model)
+        if neurons is not None:
+            check_set_fits_model(neurons, model)
     except SteeringError as err:
         log.error("%s", err)
         raise
@@ -98,6 +112,15 @@ def _check_address(name: str, port: int) -> None:
             probe.bind(address)
     except OSError as err:
         raise SettingsError(_cannot_listen(name, port, err)) from err
+
+
+def _does_not_answer(settings: Settings, err: Exception) -> str:
+    reason = " ".join(str(err).split())[:200]
+    return (
+        f"The page does not answer on '{settings.server_name}' port '{settings.server_port}' "
+        f"({type(err).__name__}: {reason}). Expected that it does within seconds; start again when "
+        "the machine is less busy, or leave localhost out of its proxy (NO_PROXY=localhost)."
+    )
 
 
 def _cannot_listen(name: str, port: int, err: OSError | None = None) -> str:

@@ -13,6 +13,7 @@ from steering.bundled import BUNDLED_QUESTIONS, BUNDLED_TOPICS
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL
 from steering.ui.chat import NO_LANGUAGE
+from steering.ui.set_panel import PanelParts, lay_out_panel
 
 LEVELS = [("Off", "off"), ("Gentle", "gentle"), ("Normal", "normal"), ("Strong", "strong")]
 SEND, LOADING = "Send", "Loading the model …"
@@ -43,23 +44,36 @@ class Parts:
     timer: gr.Timer
     wish: gr.State  # what the running or last answer was asked with
     turn: gr.State  # id of the running turn; empty when none runs
+    panel: PanelParts | None  # where a missing neuron set is offered
 
 
-def lay_out(languages: Sequence[Language], model: str) -> Parts:
-    """Make the components, inside a `gr.Blocks`."""
+def lay_out(languages: Sequence[Language], model: str, *, has_set: bool = True) -> Parts:
+    """Make the components, inside a `gr.Blocks`.
+
+    Args:
+        languages: To choose from.
+        model: Name to show.
+        has_set: Whether there is a set; without one, choices wait until `set_panel` fills them.
+    """
     with gr.Column(elem_id="head"):
-        gr.HTML(_head_html(model), padding=False)
+        gr.HTML(_head_html(model, has_set=has_set), padding=False)
         status = gr.HTML(status_html(LOADING), padding=False)
+    panel = None if has_set else lay_out_panel()
     with gr.Row(elem_id="choices"):
         language = gr.Dropdown(
-            language_choices(languages),
-            value=_first_choice(languages),
+            language_choices(languages if has_set else ()),
+            value=first_choice(languages) if has_set else NO_LANGUAGE,
             label="Answer language",
             min_width=220,
+            interactive=has_set,
         )
-        level = gr.Radio(LEVELS, value="normal", label="Steering", min_width=280)
+        level = gr.Radio(
+            LEVELS, value="normal", label="Steering", min_width=280, interactive=has_set
+        )
     with gr.Row(elem_id="compare"):
-        compare = gr.Checkbox(label="Also show the answer without steering", container=False)
+        compare = gr.Checkbox(
+            label="Also show the answer without steering", container=False, interactive=has_set
+        )
     with gr.Row(elem_id="answers"):
         with gr.Column(min_width=300):
             chat = _chatbot("Answers", "chat", questions=_questions(model))
@@ -83,7 +97,7 @@ def lay_out(languages: Sequence[Language], model: str) -> Parts:
     return Parts(
         language=language, level=level, compare=compare, chat=chat, twin_column=twin_column,
         twin=twin, box=box, send=send, stop=stop, retry=retry, new_chat=new_chat, status=status,
-        timer=gr.Timer(0.5), wish=gr.State(None), turn=gr.State(""),
+        timer=gr.Timer(0.5), wish=gr.State(None), turn=gr.State(""), panel=panel,
     )  # fmt: skip
 
 
@@ -106,7 +120,7 @@ def status_html(text: str) -> str:
     return f'<p role="status">{escape(text)}</p>'
 
 
-def _first_choice(languages: Sequence[Language]) -> str:
+def first_choice(languages: Sequence[Language]) -> str:
     """French where there is French, else the first that is not English."""
     codes = [language.code for language in languages]
     return "fr" if "fr" in codes else next(code for code in codes if code != "en")
@@ -116,9 +130,10 @@ def _questions(model: str) -> Sequence[str]:
     return BUNDLED_QUESTIONS if model == BUNDLED_MODEL else ()
 
 
-def _head_html(model: str) -> str:
-    about = _TOY if model == BUNDLED_MODEL else "steered by its own neurons as it writes."
-    return f"<h1>{escape(_PROMISE)}</h1><p>Model: <b>{escape(model)}</b>, {escape(about)}</p>"
+def _head_html(model: str, *, has_set: bool) -> str:
+    own = ", steered by its own neurons as it writes." if has_set else ""
+    about = f", {_TOY}" if model == BUNDLED_MODEL else own
+    return f"<h1>{escape(_PROMISE)}</h1><p>Model: <b>{escape(model)}</b>{escape(about)}</p>"
 
 
 def _chatbot(label: str, name: str, *, questions: Sequence[str]) -> gr.Chatbot:

@@ -9,6 +9,7 @@ from gradio.events import Dependency, api
 from steering.conversation import Message
 from steering.ui.chat import Chat
 from steering.ui.layout import Parts
+from steering.ui.set_listeners import SetListeners
 from steering.ui.turns import Turns, errors_in_words
 
 # Turns that may run or wait in the engine at once; later ones wait in gradio's queue. All share
@@ -44,6 +45,8 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat) -> None:
         turns.begin_anew, parts.turn, [parts.box, *shown, parts.wish, parts.stop], **_QUICK
     )
     _watch_choices(page, parts, turns)
+    if chat.maker is not None and parts.panel is not None:
+        _offer_set(page, parts, SetListeners(parts, parts.panel, chat.maker))
     api(make_endpoint(chat), api_name="chat", **_MODEL)
 
 
@@ -89,3 +92,14 @@ def _watch_choices(page: gr.Blocks, parts: Parts, turns: Turns) -> None:
     news = [parts.status, parts.send, parts.timer]
     page.load(turns.look_at_model, None, news, **_QUICK)
     parts.timer.tick(turns.look_at_model, None, news, **_QUICK)
+
+
+def _offer_set(page: gr.Blocks, parts: Parts, offer: SetListeners) -> None:
+    """Offer to make a missing set, show how it goes, and open the choices once it is there."""
+    panel = offer.panel
+    shown = [panel.column, panel.words, panel.make, panel.stop, panel.timer, panel.seen]
+    outputs = [*shown, parts.language, parts.level, parts.compare]
+    page.load(offer.look, panel.seen, outputs, **_QUICK)
+    panel.timer.tick(offer.look, panel.seen, outputs, **_QUICK)
+    panel.make.click(offer.start, panel.seen, outputs, **_QUICK)
+    panel.stop.click(offer.stop, panel.seen, outputs, **_QUICK)

@@ -27,12 +27,27 @@ HEAD = (
 
 # Badge colours keep a contrast of 4.5 and more to the bubble, in the light and the dark theme.
 CSS = """
-.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1080px !important; width: 100%; margin: 0 auto !important; }
 #head { gap: .25rem; }
 #head h1 { font-size: 1.35rem; font-weight: 650; margin: 0; }
 #head .prose > * + * { margin-top: .25rem; }
 #head .html-container { padding: 0; }
 #compare .block { border: none !important; }
+#making { border: 1px solid var(--border-color-primary); border-radius: .5rem; padding: .75rem; }
+#making { gap: .5rem; }
+#making h2 { font-size: 1rem; font-weight: 600; margin: 0; }
+#making p { margin: .25rem 0 0; font-size: .925rem; }
+#making .trouble { color: #7c2d12; }
+.dark #making .trouble { color: #ffedd5; }
+#making .html-container { padding: 0; }
+#making button { align-self: flex-start; width: fit-content; }
+#making progress {
+  appearance: none; display: block; width: 100%; height: .625rem; margin: .5rem 0;
+  border: none; border-radius: 999px; overflow: hidden; background: var(--neutral-200);
+}
+#making progress::-webkit-progress-bar { background: var(--neutral-200); }
+#making progress::-webkit-progress-value { background: #2563eb; }
+#making progress::-moz-progress-bar { background: #2563eb; }
 #head p { margin: 0; color: #475569; font-size: .925rem; }
 #head b { color: var(--body-text-color); font-weight: 600; }
 .dark #head p { color: #cbd5e1; }

@@ -4,7 +4,6 @@ Errors become words here: those that a person can cause as they are, all others 
 with the traceback in the log. Knows no steering method.
 """
 
-import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any, TypeAlias
 
 import gradio as gr
 
-from steering.errors import GenerationError, SteeringError
+from steering.errors import GenerationError
 from steering.generation import ReplyUpdate
 from steering.ui.badges import Badge, badge_html
 from steering.ui.chat import Chat, Wish, notes_on
@@ -28,14 +27,11 @@ from steering.ui.messages import (
     to_plain,
     up_to_question,
 )
-
-log = logging.getLogger(__name__)
+from steering.ui.wording import in_words
 
 History: TypeAlias = list[ShownMessage]
 # New values by component, gradio's own updates among them.
 Updates: TypeAlias = dict[Any, Any]
-
-_WENT_WRONG = "Something went wrong inside the program. Try again; its log says what it was."
 
 
 @contextmanager
@@ -46,14 +42,6 @@ def errors_in_words(*, is_page: bool = True) -> Iterator[None]:
     except Exception as err:
         text = escape(in_words(err), quote=False) if is_page else in_words(err)
         raise gr.Error(text, print_exception=False) from err
-
-
-def in_words(err: Exception) -> str:
-    """Return what to tell a person of an error; an unexpected one goes to the log."""
-    if isinstance(err, SteeringError):
-        return str(err)
-    log.error("A turn of the chat failed", exc_info=err)
-    return _WENT_WRONG
 
 
 class StopSigns:

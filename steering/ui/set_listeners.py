@@ -1,0 +1,79 @@
+"""What the page does about a missing neuron set: offer it, show how it goes, use it.
+
+Knows components and who makes the set, not how.
+"""
+
+import gradio as gr
+
+from steering.ui.chat import NO_LANGUAGE
+from steering.ui.layout import Parts, first_choice, language_choices
+from steering.ui.making import SetMaker
+from steering.ui.set_panel import STOP, PanelParts, panel_html
+from steering.ui.turns import Updates
+
+_OFFER, _SET = "offer", "set"  # what a page has shown
+
+
+class SetListeners:
+    """The listeners of the panel of one page; people on all pages see the same set made."""
+
+    def __init__(self, parts: Parts, panel: PanelParts, maker: SetMaker) -> None:
+        self._parts, self._maker = parts, maker
+        self.panel = panel
+
+    def look(self, seen: str) -> Updates:
+        """Show how it stands; once there is a set, the timer has nothing more to do.
+
+        Args:
+            seen: What this page has shown before: whoever saw the offer is told of the set, and a
+                choice that was made since is left alone.
+        """
+        panel, making = self.panel, self._maker.state()
+        if seen == _SET:
+            return {panel.timer: gr.Timer(active=False)}
+        shown: Updates = {
+            panel.column: gr.Column(visible=making.stage != "loading"),
+            panel.words: panel_html(
+                making, languages=self._maker.languages, questions=self._maker.questions
+            ),
+            panel.make: gr.Button(
+                visible=making.stage in ("measuring", "offered"),
+                interactive=making.stage == "offered",
+            ),
+            panel.stop: gr.Button(
+                "Stopping …" if making.stage == "stopping" else STOP,
+                visible=making.stage in ("making", "stopping"),
+                interactive=making.stage == "making",
+            ),
+            panel.seen: _OFFER if making.stage not in ("loading", "ready") else seen,
+        }
+        if making.stage == "ready":
+            shown |= self._open_choices(is_news=seen == _OFFER)
+        return shown
+
+    def start(self, seen: str) -> Updates:
+        """Begin to make the set, unless somebody else did."""
+        self._maker.start()
+        return self.look(seen)
+
+    def stop(self, seen: str) -> Updates:
+        """Stop making it, for everybody."""
+        self._maker.stop()
+        return self.look(seen)
+
+    def _open_choices(self, *, is_news: bool) -> Updates:
+        """Let people choose among the set's languages; where it is news, nothing is chosen yet."""
+        neurons = self._maker.neurons
+        languages = neurons.languages if neurons is not None else ()
+        return {
+            self._parts.language: gr.Dropdown(
+                language_choices(languages),
+                value=NO_LANGUAGE if is_news else first_choice(languages),
+                interactive=True,
+            ),
+            self._parts.level: gr.Radio(interactive=True),
+            self._parts.compare: gr.Checkbox(interactive=True),
+            self.panel.column: gr.Column(visible=is_news),
+            self.panel.timer: gr.Timer(active=False),
+            self.panel.seen: _SET,
+        }
