@@ -75,6 +75,12 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--prompts", type=Path, help="as in `evaluate forcing`")
     parser.add_argument("--count", type=int, default=28, help="prompts per language")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        help="0 is greedy; sampled replies leave the language more easily, so normal is stronger",
+    )
     parser.add_argument("--max-new-tokens", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=28, help="prompts per batch")
     parser.add_argument("--measured", type=Path, help="JSON (default: SET.calibration.json)")
@@ -162,7 +168,7 @@ class _Meter:
                 method, lambda prompt: plan_for_prompt(self._neurons, prompt, method, strength)
             ),
             languages=self._neurons.languages,
-            sampling=Sampling(options.max_new_tokens),
+            sampling=Sampling(options.max_new_tokens, options.temperature),
             batch_rows=options.batch_size,
         )
         quality = instructed_nll_nats(self._model, result)
@@ -202,7 +208,8 @@ def _identity(
         f"{metadata.model_id} {metadata.model_revision} {metadata.corpus_sha256}".encode()
     )
     digest.update(neurons.layer.numpy().tobytes() + neurons.index.numpy().tobytes())
-    digest.update(f"{options.max_new_tokens} {options.quantize} {options.dtype}".encode())
+    settings = (options.max_new_tokens, options.temperature, options.quantize, options.dtype)
+    digest.update(" ".join(map(str, settings)).encode())
     for target, asked in prompts.items():
         digest.update("\n".join([str(target), *(prompt.text for prompt in asked)]).encode())
     return digest.hexdigest()
