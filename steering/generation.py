@@ -78,6 +78,8 @@ def generate(
 ) -> list[str]:
     """Answer each prompt, in one batch. Inside `with Steerer(...)` the replies are steered.
 
+    A token bias needs plans: see `generate_conversations`.
+
     Args:
         model: From `load_model`.
         prompts: The person's messages; longer ones than the context are cut at the beginning.

@@ -11,7 +11,7 @@ from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
-_NAME_LENGTH = 100  # far below what a file system takes; the end of a path tells more
+_NAME_BYTES = 100  # far below what a file system takes; the end of a path tells more
 
 
 def kept_set_path(data: Path, identity: ModelIdentity) -> Path:
@@ -37,4 +37,5 @@ def find_kept_set(data: Path, identity: ModelIdentity) -> NeuronSet | None:
 
 def _as_name(text: str) -> str:
     """Return a text as a file name that any system takes."""
-    return _NOT_IN_NAMES.sub("--", text).strip("-.")[-_NAME_LENGTH:].lstrip("-.") or "model"
+    name = _NOT_IN_NAMES.sub("--", text).strip("-.").encode()[-_NAME_BYTES:]
+    return name.decode(errors="ignore").lstrip("-.") or "model"

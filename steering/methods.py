@@ -217,6 +217,11 @@ def _parse_step(part: str, whole: str) -> MethodStep:
                 "each once; join two steps with + to act in both."
             )
         kinds.append(kind)
+    if kinds and METHODS[name].where == token_bias.EVERY_LOGIT:
+        raise PlanError(
+            f"Method '{whole}' gives {kinds[0]} of '{name}'. Expected none: it acts on the logits "
+            f"of every token of the answer; write {name}, or {name}@5 for 5 nats."
+        )
     usual = METHODS[name].usual_strength
     return MethodStep(name, where, _read_weight(weight, name, whole) if has_weight else usual)
 

@@ -5,6 +5,7 @@ Knows nothing of models or of the page: a surface passes the values on as argume
 
 import difflib
 import os
+import tempfile
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -21,8 +22,12 @@ _PREFIX = "LANGSTEER_"
 
 def _user_data() -> Path:
     """Return the folder for what the program keeps, as the XDG base directories have it."""
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(home) / "langsteer"
+    if home := os.environ.get("XDG_DATA_HOME"):
+        return Path(home) / "langsteer"
+    try:
+        return Path.home() / ".local" / "share" / "langsteer"
+    except RuntimeError:  # a person without a home, as in some containers
+        return Path(tempfile.gettempdir()) / "langsteer"
 
 
 class Settings(BaseSettings):

@@ -76,7 +76,8 @@ class Steerer:
     """Steers a model while it is open: `with Steerer(model, neurons, languages=["fr", None]):`.
 
     Changes what the model computes, in every thread, until exit. One language per batch row;
-    None leaves its row alone, bit for bit.
+    None leaves its row alone, bit for bit. Activations alone: a `tokens` step of the method is
+    about logits and prompts, and left to `generate_conversations`, which takes plans.
     """
 
     def __init__(
@@ -200,6 +201,7 @@ def steered(model: PreTrainedModel, plans: Sequence[SteeringPlan]) -> Iterator[P
     Changes what *model* computes, in every thread, until exit; removes all hooks on exit, also
     after an exception. A row with an empty plan keeps its values bit for bit; in int8 and in a
     mixture of experts, where rows of a batch share products, nearly so beside a steered one.
+    A plan's token bias is not for here: see `generation.py`.
 
     Args:
         model: A causal language model, quantised or not.

@@ -197,8 +197,8 @@ def plan_from_neurons(
 def combine_plans(first: SteeringPlan, second: SteeringPlan) -> SteeringPlan:
     """Return the plan that makes the first's edits and then the second's.
 
-    For a unit that both edit: scale2 * (scale1 * a + shift1) + shift2. The bounds of two token
-    biases add up.
+    For a unit that both edit: scale2 * (scale1 * a + shift1) + shift2. Pulls act after all edits of
+    their place, whichever plan those are of. The bounds of two token biases add up.
     """
     edits = dict(first.edits)
     for place, later in second.edits.items():

@@ -161,18 +161,12 @@ EVERY_LOGIT = Where("residual", EVERY_POSITION)
 
 
 def bias_tokens(
-    neurons: NeuronSet, target: Language, strength: float, where: Where
+    neurons: NeuronSet,
+    target: Language,
+    strength: float,
+    _where: Where,
 ) -> SteeringPlan:
-    """Make tokens of other languages and scripts less likely, by up to *strength* nats.
-
-    Raises:
-        PlanError: If a site, a phase or layers were asked for.
-    """
-    if where != EVERY_LOGIT:
-        raise PlanError(
-            "The method 'tokens' was given a site, a phase or layers. Expected none: it acts on "
-            "the logits of every token of the answer; write tokens, or tokens@5 for 5 nats."
-        )
+    """Make tokens of other languages and scripts less likely, by up to *strength* nats."""
     log_odds = neurons.token_log_odds
     row = None if log_odds is None else log_odds[neurons.position(target)]
     return SteeringPlan({}, token_bias=TokenBias(target, strength, row))

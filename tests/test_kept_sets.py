@@ -29,13 +29,15 @@ def test_the_place_is_named_after_model_and_revision(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["..", "../..", "/", "", "a" * 500, "../../etc/passwd", "モデル"])
+@pytest.mark.parametrize(
+    "name", ["..", "../..", "/", "", "a" * 500, "../../etc/passwd", "モデル", "語" * 99]
+)
 def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
     path = kept_set_path(tmp_path, replace(TOY_IDENTITY, model_id=name, revision=name))
 
     assert path.resolve().parent.parent == tmp_path / "neuron_sets"
     assert path.parent.name.strip(".")
-    assert max(len(part) for part in path.parts[-2:]) <= 120
+    assert max(len(part.encode()) for part in path.parts[-2:]) <= 120
 
 
 def test_a_set_is_found_by_model_and_revision(tmp_path: Path) -> None:

@@ -40,9 +40,14 @@ def test_strength_one_is_the_usual_strength_of_the_method(name: str, toy_set: Ne
     plan = make_plan(toy_set, SteeringRequest(JA, name, 1.5))
 
     assert plan.edits or plan.pulls or plan.token_bias
-    assert effects(plan) == effects(
-        method.make_plan(toy_set, JA, 1.5 * method.usual_strength, method.where)
-    )
+    expected = method.make_plan(toy_set, JA, 1.5 * method.usual_strength, method.where)
+    assert effects(plan) == effects(expected)
+    assert plan.pulls.keys() == expected.pulls.keys()
+    for place, pull in plan.pulls.items():
+        assert torch.equal(pull.point, expected.pulls[place].point)
+        assert pull.share == expected.pulls[place].share
+    bounds = [one.token_bias and one.token_bias.bound_nats for one in (plan, expected)]
+    assert bounds[0] == bounds[1]
 
 
 def test_method_and_strength_are_the_sets_own_unless_named(toy_set: NeuronSet) -> None:
@@ -118,9 +123,9 @@ def test_tokens_use_the_targets_own_log_odds(toy_set: NeuronSet) -> None:
 
 
 @pytest.mark.parametrize("option", ["L0", "value", "onset"])
-def test_tokens_in_a_place_are_refused(option: str, toy_set: NeuronSet) -> None:
+def test_tokens_in_a_place_are_refused(option: str) -> None:
     with pytest.raises(PlanError, match="it acts on the logits of every token"):
-        make_plan(toy_set, SteeringRequest(FR, f"tokens/{option}"))
+        parse_method(f"lape+tokens/{option}")
 
 
 def test_redirect_uses_the_prompts_language_where_the_set_knows_it(toy_set: NeuronSet) -> None:

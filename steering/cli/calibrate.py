@@ -208,7 +208,9 @@ def _identity(
         f"{metadata.model_id} {metadata.model_revision} {metadata.corpus_sha256}".encode()
     )
     digest.update(neurons.layer.numpy().tobytes() + neurons.index.numpy().tobytes())
-    settings = (options.max_new_tokens, options.temperature, options.quantize, options.dtype)
+    settings = [options.max_new_tokens, options.temperature, options.quantize, options.dtype]
+    if options.temperature:  # rows of a batch share the draws
+        settings.append(options.batch_size)
     digest.update(" ".join(map(str, settings)).encode())
     for target, asked in prompts.items():
         digest.update("\n".join([str(target), *(prompt.text for prompt in asked)]).encode())

@@ -55,6 +55,12 @@ def add_measuring_arguments(
         help="none, instruction, default, gentle, strong, or methods such as lape@7, with commas",
     )
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        default=0.95,
+        help="share of probability that is sampled from, as on the page",
+    )
     parser.add_argument("--max-new-tokens", type=int, default=tokens)
     parser.add_argument("--batch-size", type=int, default=16, help="answers per batch")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")

@@ -63,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
         check_writable(path)
     for path in filter(None, (options.plot, options.matrix_plot)):
         check_plot_path(path)
-    sampling = Sampling(options.max_new_tokens, options.temperature, seed=options.seed)
+    sampling = Sampling(
+        options.max_new_tokens, options.temperature, top_p=options.top_p, seed=options.seed
+    )
     sets = load_chosen_sets(options)
     conditions = read_conditions(options.conditions, sets)
     prompts = choose_prompts(options, sets.neurons.languages)
@@ -126,6 +128,7 @@ def _report(
                 "model": options.model,
                 "prompts": max(len(result.outcomes) for result in results.values()),
                 "temperature": options.temperature,
+                "top_p": options.top_p,
                 "seed": options.seed,
                 "methods": methods,
             },

@@ -42,7 +42,9 @@ def run(options: argparse.Namespace) -> int:
     check_at_least(2, turns=options.turns)
     if options.json:
         check_writable(options.json)
-    sampling = Sampling(options.max_new_tokens, options.temperature, seed=options.seed)
+    sampling = Sampling(
+        options.max_new_tokens, options.temperature, top_p=options.top_p, seed=options.seed
+    )
     sets = load_chosen_sets(options)
     conditions = read_conditions(options.conditions, sets)
     conversations = _conversations(options, sets.neurons.languages)

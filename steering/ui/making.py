@@ -93,6 +93,11 @@ class _Pace:
     recorded: float = 0.0
 
     @property
+    def is_measured(self) -> bool:
+        """Say whether there are any times to tell from."""
+        return self.batch_s > 0
+
+    @property
     def left_s(self) -> float:
         """Return seconds to the end."""
         answers = (self.batches - self.done) * self.batch_s
@@ -101,10 +106,13 @@ class _Pace:
     @property
     def fraction(self) -> float:
         """Return the share of the whole time that is over."""
-        return 1 - self.left_s / max(1e-9, self.batches * (self.batch_s + self.pass_s))
+        whole_s = max(1e-9, self.batches * (self.batch_s + self.pass_s))
+        return min(1.0, max(0.0, 1 - self.left_s / whole_s))
 
     def note_batch(self, seconds: float) -> None:
         """Learn from a batch that was timed: the newest say most."""
+        if not self.is_measured:
+            return
         self.batch_s = 0.7 * self.batch_s + 0.3 * seconds
 
 
@@ -120,7 +128,7 @@ class SetMaker:
         self._is_seen = threading.Event()  # before somebody looks, nothing is measured
         self._state = Making()
         self._neurons: NeuronSet | None = None
-        self._pace = _Pace(0.0, 0.0, 1)
+        self._pace = _Pace(0.0, 0.0, 1)  # no times until they are measured
 
     @property
     def languages(self) -> tuple[Language, ...]:
@@ -142,9 +150,11 @@ class SetMaker:
         self._is_seen.set()
         with self._lock:
             state, pace = self._state, self._pace
-        if state.stage == "making":
-            return replace(state, fraction=pace.fraction, seconds_left=pace.left_s)
-        return replace(state, seconds_left=pace.left_s if state.stage == "offered" else None)
+        if not pace.is_measured or state.stage not in ("making", "stopping", "offered"):
+            return state
+        if state.stage == "offered":
+            return replace(state, seconds_left=pace.left_s)
+        return replace(state, fraction=pace.fraction, seconds_left=pace.left_s)
 
     def begin(self) -> None:
         """Wait for the model in a thread; find its set, or measure how long making one takes.
@@ -187,7 +197,7 @@ class SetMaker:
                 check_set_fits_model(found, model)
                 self._neurons = found
                 return self._become("ready")
-        except SteeringError as err:  # a damaged file is replaced by the set that is made
+        except (SteeringError, OSError) as err:  # a damaged file is replaced by what is made
             log.warning("%s", err)
             words = str(err)
         try:

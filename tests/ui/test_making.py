@@ -198,7 +198,7 @@ def test_stop_keeps_what_there_is_and_going_on_asks_the_rest(
     assert len(engine.finished) > asked
 
 
-def test_progress_only_grows_and_ends(engine: AnsweringEngine, tmp_path: Path) -> None:
+def test_progress_is_a_share_and_comes_to_its_end(engine: AnsweringEngine, tmp_path: Path) -> None:
     maker = offered(engine, tmp_path)
     maker.start()
 
