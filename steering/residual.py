@@ -34,8 +34,8 @@ SOURCE_SHARE = 0.7
 # (arXiv 2601.08331).
 _USUAL_DEPTH = 2 / 3
 
-# Directions in which the means differ by less than this, relative to the one in which they differ
-# most, are rounding: with K languages the last of K singular values is 0.
+# Directions in which the means differ by less than this share of their own size are rounding: with
+# K languages the last of K singular values is 0.
 _NEGLIGIBLE = 1e-6
 
 _Made = TypeVar("_Made", Edit, SubspacePull)
@@ -106,7 +106,7 @@ def pull_in_subspace(
         centre_H = means_KH.mean(dim=0)
         spread_KH = (means_KH - centre_H).double()
         _, sizes, rows = torch.linalg.svd(spread_KH, full_matrices=False)
-        directions = rows[sizes > _NEGLIGIBLE * sizes.max()].float()
+        directions = rows[sizes > _NEGLIGIBLE * means_KH.norm()].float()
         aim_H = centre_H + max(strength, 1.0) * spread_KH[neurons.position(target)].float()
         return SubspacePull(directions, directions @ aim_H, min(strength, 1.0))
 

@@ -333,7 +333,7 @@ def test_four_bit_model_is_steered_row_by_row(tiny_model_dir: Callable[..., Path
     """On the CPU through bitsandbytes, whose blocks need hidden 64 and 128 neurons."""
     folder = tiny_model_dir("llama", hidden_size=64, intermediate_size=128)
     model = load_model(str(folder), quantize="nf4", device="cpu").model
-    plan = make_random_plan(1, *PHASES, neurons=128)
+    plan = make_random_plan(1, *PHASES, neurons=128, hidden=64)
     base = run(model)
     expected = trace_llama(model, IDS[0].tolist(), plan=plan, onset=4).logits
 

@@ -95,7 +95,7 @@ def without_neurons(neurons: NeuronSet) -> NeuronSet:
 
 
 def make_random_plan(
-    seed: int, *phases: Phase, neurons: int = NEURONS, layers: int = LAYERS
+    seed: int, *phases: Phase, neurons: int = NEURONS, layers: int = LAYERS, hidden: int = HIDDEN
 ) -> SteeringPlan:
     """Make a plan that changes all three sites of every layer, in the given phases.
 
@@ -113,7 +113,7 @@ def make_random_plan(
     pulls = {}
     for layer in range(layers):
         for phase in phases:
-            rows, _ = torch.linalg.qr(torch.randn(HIDDEN, 1 + layer, generator=random))
+            rows, _ = torch.linalg.qr(torch.randn(hidden, 1 + layer, generator=random))
             point = torch.randn(1 + layer, generator=random)
             pulls["residual", phase, layer] = SubspacePull(rows.T.contiguous(), point, 0.7)
     return SteeringPlan(edits, pulls)  # type: ignore[arg-type]  # sites are literals above
