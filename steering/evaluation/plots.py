@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -34,6 +35,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#595959"  # Okabe and Ito 2008, and 
 _COLOUR_MAP = "cividis"  # Nunez et al. 2018, PLOS ONE 13(7): lightness rises evenly
 _DARK_BELOW = 0.5  # of that map, where black letters cannot be read
 _DOTS_PER_INCH = 150
+_TITLE_WIDTH = 60  # signs, of a plot of a curve
 _NAME_WIDTH, _NAME_HEIGHT = 0.17, 0.045  # of a level, as shares of the axes
 # Neither date nor version goes into a file.
 METADATA: dict[str, dict[str, str | None]] = {
@@ -180,7 +182,7 @@ def draw_curve(
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("strength")
     axes.set_ylabel("success (LFS), 95% Wilson interval", color=BLUE)
-    axes.set_title(title, pad=32)
+    axes.set_title(_fill(title), pad=32)
     quality = axes.twinx()
     nats = [point.quality_nats for point in ordered]
     quality.plot(strengths, nats, color=ORANGE, marker="s", linestyle="--")
@@ -271,4 +273,11 @@ def _not_writable(path: Path, problem: str) -> SettingsError:
     return SettingsError(
         f"Cannot write '{path}': {problem}. Expected a file name in a folder that exists and can "
         "be written to; choose another one."
+    )
+
+
+def _fill(title: str) -> str:
+    """Break a title between the steps of a method, where it is wider than the plot."""
+    return textwrap.fill(title.replace("+", "+ "), _TITLE_WIDTH, break_on_hyphens=False).replace(
+        "+ ", "+"
     )
