@@ -18,7 +18,8 @@ from torch import Tensor
 
 from steering.activation_stats import StatsPhase
 from steering.conversation import Message, context_tokens, encode_prompt
-from steering.corpus import Corpus, Dialogue, Warn, chain_hash, iter_rows
+from steering.corpus import Corpus, Warn, chain_hash, iter_rows
+from steering.corpus_rows import Dialogue
 from steering.languages import Language
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from steering.corpus import Dialogue
+from steering.corpus_rows import Dialogue
 from steering.detection import detect
 from steering.everyday_prompts import PROMPTS_TO_RECORD, contrastive_prompts
 from steering.generation import Sampling, generate

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from steering.corpus_rows import Dialogue, read_dialogue, read_text
 from steering.errors import CorpusError
 from steering.languages import Language
 
@@ -29,7 +30,6 @@ _SUFFIXES: Mapping[CorpusKind, tuple[str, ...]] = {
     "text": (".txt", ".jsonl", ".parquet"),
     "dialogues": (".jsonl", ".parquet"),
 }
-_PROMPTS, _ANSWERS = ("prompt", "question"), ("answer", "response")
 # What stands where bytes are not UTF-8: no character, so that no text holds it by itself. U+FFFD,
 # the usual one, does occur: models write it.
 _NOT_UTF_8 = "\U0010fffe"
@@ -37,14 +37,6 @@ _MARKING = "langsteer-mark"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _MOST_WARNINGS, _MOST_BAD_AT_FIRST = 20, 1000  # per source
 _SHOWN = 80  # characters of a bad line
-
-
-@dataclass(frozen=True, slots=True)
-class Dialogue:
-    """A prompt and its answer."""
-
-    prompt: str
-    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +191,7 @@ def iter_rows(
     """
     source = corpus.sources[language]
     read: Callable[[object], str | Dialogue | None] = (
-        partial(_read_text, column=corpus.column) if corpus.kind == "text" else _read_dialogue
+        partial(read_text, column=corpus.column) if corpus.kind == "text" else read_dialogue
     )
     bad, is_any_good = 0, start > 0
     for number, raw in enumerate(_stream(source, start), start=start + 1):
@@ -374,42 +366,3 @@ def _parse_line(raw: object, source: Source) -> object:
         return json.loads(line)
     except (ValueError, RecursionError):
         raise ValueError(f"it is not JSON ({line[:_SHOWN]!r})") from None
-
-
-def _read_text(row: object, column: str) -> str:
-    """Return the text of a row; "" for a blank one."""
-    if isinstance(row, Mapping):
-        if column not in row:
-            raise ValueError(f"it has no `{column}`, only: {', '.join(map(str, row))}"[:300])
-        row = row[column]
-    if row is None:  # a table's empty cell
-        return ""
-    if not isinstance(row, str):
-        raise ValueError(f"its `{column}` is no text but {type(row).__name__}")
-    _check_encodable(row)
-    return row.strip()
-
-
-def _read_dialogue(row: object) -> Dialogue | None:
-    """Return the dialogue of a row; None for a blank line."""
-    if row == "":
-        return None
-    if not isinstance(row, Mapping):
-        raise ValueError("it is no object with `prompt` and `answer`")
-    prompt, answer = (_first_text(row, names) for names in (_PROMPTS, _ANSWERS))
-    return Dialogue(prompt, answer)
-
-
-def _first_text(row: Mapping[str, object], names: Sequence[str]) -> str:
-    value = next((row[name] for name in names if name in row), None)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"its `{names[0]}` is empty or no text")
-    _check_encodable(value)
-    return value
-
-
-def _check_encodable(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, as JSON's "\ud83d" gives it
-        raise ValueError("it holds half of a surrogate pair") from None

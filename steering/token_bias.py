@@ -33,10 +33,9 @@ if TYPE_CHECKING:
 
 # The most that is taken off a logit, in nats. Measured on eight unsteered English answers of the
 # bundled model: the best token in Latin letters is 4.8 to 7.9 above the best in Han or kana at the
-# onset, and 12 (median) in the body. So `GENTLE_NATS` turns no clear choice, `STRONG_NATS` turns
-# every onset but leaves a word that the model is sure of.
+# onset, and 12 (median) in the body. So these turn no clear choice; 10 turn every onset but
+# leave a word that the model is sure of.
 GENTLE_NATS = 3.0
-STRONG_NATS = 10.0
 # A token that the target uses e times more seldom than the others do is still the target's own:
 # topics of two recordings differ by as much.
 MARGIN_NATS = 1.0

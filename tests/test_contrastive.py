@@ -8,7 +8,7 @@ import pytest
 
 import steering.contrastive
 from steering.contrastive import MadeDialogues, make_dialogues
-from steering.corpus import Dialogue
+from steering.corpus_rows import Dialogue
 from steering.generation import generate
 from steering.languages import LANGUAGES
 from steering.loading import LoadedModel

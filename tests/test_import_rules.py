@@ -17,8 +17,8 @@ WORDS = ["errors", "languages", "function_words", "unicode_scripts", "whole_file
 DATA = ["activation_stats", "neuron_set", "steering_plan", "architectures"]
 METHODS = ["lape", "neuron_plans", "residual", "sharing", "token_bias"]
 EDGES = [
-    "model_identity", "neuron_set_file", "kept_sets", "imports", "corpus", "everyday_prompts",
-    "experts", "hooks", "loading",
+    "model_identity", "neuron_set_file", "kept_sets", "imports", "corpus", "corpus_rows",
+    "everyday_prompts", "experts", "hooks", "loading",
 ]  # fmt: skip
 WORK = [
     "conversation", "chunks", "running_sums", "partial_results", "processes", "recording",
@@ -56,14 +56,15 @@ ALLOWED: dict[str, list[str]] = {
     "neuron_set_file": ["whole_files", "neuron_set", "activation_stats", "languages", "errors"],
     "kept_sets": ["neuron_set", "neuron_set_file", "model_identity", "errors"],
     "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],
-    "corpus": ["languages", "errors"],
+    "corpus": ["corpus_rows", "languages", "errors"],
+    "corpus_rows": [],
     "everyday_prompts": ["languages", "errors"],
     "experts": ["architectures", "errors"],
     "hooks": ["architectures", "errors", "experts"],
     "model_identity": [],
     "loading": ["architectures", "errors", "experts", "model_identity"],
     "conversation": [*WORDS, *DATA, *EDGES],
-    "chunks": [*WORDS, *DATA, "corpus", "loading", "conversation"],
+    "chunks": [*WORDS, *DATA, "corpus", "corpus_rows", "loading", "conversation"],
     "running_sums": [*DATA, "errors"],
     "partial_results": ["errors", "whole_files"],
     "processes": ["errors"],

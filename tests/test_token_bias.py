@@ -30,7 +30,6 @@ from steering.token_bias import (
     MARGIN_NATS,
     MIN_COUNT,
     SMOOTHING_SHARE,
-    STRONG_NATS,
     TokenBiasProcessor,
     TokenTable,
     make_token_bias,
@@ -42,6 +41,7 @@ from tests.conftest import VOCAB_SIZE
 from tests.texts import TEXTS
 
 FR, JA, RU, EL = (LANGUAGES[code] for code in ("fr", "ja", "ru", "el"))
+STRONG_NATS = 10.0
 BOUNDS = (0.0, GENTLE_NATS, STRONG_NATS)
 END = "</s>"
 

@@ -45,6 +45,33 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser("build-set", help="find a model's language-specific neurons")
     add_model_arguments(parser)
+    _add_corpus_arguments(parser)
+    parser.add_argument(
+        "--languages",
+        help="codes, such as en,zh,fr; with --complete some of the set's, with --from-model all "
+        "that there are prompts in unless given",
+    )
+    parser.add_argument(
+        "--complete", type=Path, metavar="SET", help="record all of a set that `import-set` wrote"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    _add_selection_arguments(parser)
+    parser.add_argument("--batch-size", type=int, default=8, help="rows per forward pass")
+    parser.add_argument(
+        "--tokens", type=parse_tokens, help="most tokens per language, as 100M (default: all)"
+    )
+    parser.add_argument(
+        "--checkpoint-minutes", type=float, default=10.0, help="between two savings on the way"
+    )
+    parser.add_argument(
+        "--checkpoint-tokens", type=parse_tokens, help="also save whenever so many were counted"
+    )
+    parser.add_argument("--evaluation", default="", help="one sentence for the metadata")
+    parser.add_argument("--licence", default="", help="licence note for the metadata")
+    parser.set_defaults(run=run)
+
+
+def _add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text", help="folder with a <code>.txt, .jsonl or .parquet per language, or a hub dataset"
     )
@@ -74,15 +101,9 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--max-new-tokens", type=int, help="length of an answer, of --from-model (default: 48)"
     )
-    parser.add_argument(
-        "--languages",
-        help="codes, such as en,zh,fr; with --complete some of the set's, with --from-model all "
-        "that there are prompts in unless given",
-    )
-    parser.add_argument(
-        "--complete", type=Path, metavar="SET", help="record all of a set that `import-set` wrote"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+
+
+def _add_selection_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--select-on",
         choices=["text", "onset", "body"],
@@ -96,19 +117,6 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     ):
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=float, default=getattr(defaults, name), help=help_text)
-    parser.add_argument("--batch-size", type=int, default=8, help="rows per forward pass")
-    parser.add_argument(
-        "--tokens", type=parse_tokens, help="most tokens per language, as 100M (default: all)"
-    )
-    parser.add_argument(
-        "--checkpoint-minutes", type=float, default=10.0, help="between two savings on the way"
-    )
-    parser.add_argument(
-        "--checkpoint-tokens", type=parse_tokens, help="also save whenever so many were counted"
-    )
-    parser.add_argument("--evaluation", default="", help="one sentence for the metadata")
-    parser.add_argument("--licence", default="", help="licence note for the metadata")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -56,10 +56,7 @@ def add_measuring_arguments(
     )
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     parser.add_argument(
-        "--top-p",
-        type=float,
-        default=0.95,
-        help="share of probability that is sampled from, as on the page",
+        "--top-p", type=float, default=1.0, help="share of probability to sample from; page: 0.95"
     )
     parser.add_argument("--max-new-tokens", type=int, default=tokens)
     parser.add_argument("--batch-size", type=int, default=16, help="answers per batch")
