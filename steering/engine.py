@@ -23,6 +23,7 @@ from steering.generation import (
     make_bias_processor,
     run_batch,
 )
+from steering.guard import GuardSpec
 from steering.steerer import steered
 from steering.steering_plan import SteeringPlan
 
@@ -40,11 +41,15 @@ class GenerationRequest:
         conversations: One per row, each ending with the person's message.
         plans: One per row.
         sampling: For all rows.
+        guards: One per row, None for a row without; empty for none at all.
+        time_limit_s: The answer is cut off after this time of writing; never when omitted.
     """
 
     conversations: tuple[tuple[Message, ...], ...]
     plans: tuple[SteeringPlan, ...]
     sampling: Sampling = field(default_factory=Sampling)
+    guards: tuple[GuardSpec | None, ...] = ()
+    time_limit_s: float | None = None
 
 
 class Engine:

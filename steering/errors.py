@@ -10,7 +10,11 @@ SteeringError
 ├── NeuronSetMismatchError (ValueError)
 ├── PlanError (ValueError)
 ├── GenerationError (RuntimeError)
-└── SettingsError (ValueError)
+│   ├── QueueFullError
+│   ├── OutOfMemoryError
+│   └── EngineClosedError
+├── SettingsError (ValueError)
+└── StoppedError (RuntimeError)
 
 A message says what failed, the value in quotes, what was expected and what to do next.
 Surfaces (command line, page) translate these once; this module knows no surface.
@@ -55,6 +59,18 @@ class PlanError(SteeringError, ValueError):
 
 class GenerationError(SteeringError, RuntimeError):
     """A reply that cannot be generated as asked."""
+
+
+class QueueFullError(GenerationError):
+    """A request that comes while as many wait as may; nothing is wrong with it."""
+
+
+class OutOfMemoryError(GenerationError):
+    """A request that needs more memory than there is; others go on."""
+
+
+class EngineClosedError(GenerationError):
+    """A request that comes while the program ends."""
 
 
 class SettingsError(SteeringError, ValueError):

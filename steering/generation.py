@@ -18,6 +18,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from steering.conversation import FittedPrompt, Message, fit_prompt
 from steering.errors import GenerationError
+from steering.guard import Rewrite
 from steering.hooks import input_device
 from steering.steerer import steered
 from steering.steering_plan import SteeringPlan
@@ -31,17 +32,27 @@ from steering.token_bias import (
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
 
-FinishReason: TypeAlias = Literal["end", "length", "stopped"]
+# `time`: the request took as long as it may; `end`: the model's own end, or a stop text.
+FinishReason: TypeAlias = Literal["end", "length", "stopped", "time"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. Temperature 0 is greedy; the seed makes sampling repeatable."""
+    """How tokens are chosen. Temperature 0 is greedy; the seed makes sampling repeatable.
+
+    Args:
+        max_new_tokens: The answer's greatest length.
+        temperature: Divides the logits.
+        top_p: Draw from the likeliest tokens that have this probability together.
+        seed: Of this row's draws, whatever else is in the batch.
+        stop: Texts that end the answer where they would begin; they are left out of it.
+    """
 
     max_new_tokens: int = 120
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
@@ -65,12 +76,18 @@ class ReplyUpdate:
         finish_reasons: Per row once it is finished, None before.
         notes: Per row, what was left out of the prompt; empty when nothing was.
         new_tokens: Tokens generated so far, all rows together.
+        prompt_tokens: Per row, the tokens of its prompt; empty while the request waits.
+        rewrites: Per row, the passages that the guard had written again; empty without a guard.
+        place: 0 once it is being answered; before, its place in the queue, 1 being the next.
     """
 
     texts: tuple[str, ...]
     finish_reasons: tuple[FinishReason | None, ...]
     notes: tuple[str, ...]
     new_tokens: int
+    prompt_tokens: tuple[int, ...] = ()
+    rewrites: tuple[tuple[Rewrite, ...], ...] = ()
+    place: int = 0
 
 
 def generate(
