@@ -45,3 +45,23 @@ class Rewrite:
     language: Language | None
     tokens: int
     attempt: int
+
+
+class Guard:
+    """Placeholder until the guard is merged."""
+
+    settled = 0
+    rewrites: tuple[Rewrite, ...] = ()
+
+    def __init__(self, spec: GuardSpec, plan: SteeringPlan, ends: frozenset[int]) -> None:
+        self.plan = plan
+
+    def is_due(self, token_id: int, tokens: int) -> bool:
+        return False
+
+    def read(self, text: str, tokens: int, *, is_over: bool) -> int | None:
+        return None
+
+
+def sentence_end_ids(tokenizer: object) -> frozenset[int]:
+    return frozenset()

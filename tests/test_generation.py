@@ -12,11 +12,12 @@ import torch
 from steering.conversation import Message
 from steering.engine import GenerationRequest
 from steering.errors import GenerationError
-from steering.generation import Sampling, generate, generate_conversations
+from steering.generation import generate, generate_conversations
 from steering.loading import LoadedModel
 from steering.steerer import steered
 from steering.steering_plan import NO_STEERING, PHASES, Edit, SteeringPlan, TokenBias
 from steering.token_bias import read_token_table
+from steering.token_choice import Sampling
 from tests.asking import ask, decode, greedy_by_hand, running
 from tests.conftest import EOS
 from tests.toy import FR, make_random_plan

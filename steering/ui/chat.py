@@ -14,11 +14,12 @@ from steering.conversation import Message
 from steering.detection import language_of_prompt
 from steering.engine import Engine, GenerationRequest
 from steering.errors import PlanError
-from steering.generation import ReplyUpdate, Sampling
+from steering.generation import ReplyUpdate
 from steering.languages import Language, parse_language
 from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet
 from steering.steering_plan import NO_STEERING, SteeringPlan
+from steering.token_choice import Sampling
 from steering.ui.badges import badge_html, judge_answer
 from steering.ui.making import SetMaker
 
