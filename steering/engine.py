@@ -110,8 +110,9 @@ class Engine:
     def load(self) -> EngineLoad:
         """Return what there is to do."""
         with self._news:
-            rows = sum(not answer.is_over for job in self._running for answer in job.answers)
-            return EngineLoad(len(self._running), rows, len(self._waiting))
+            running = [job for job in self._running if not job.is_over]
+            rows = sum(not answer.is_over for job in running for answer in job.answers)
+            return EngineLoad(len(running), rows, len(self._waiting))
 
     def model(self, *, timeout_s: float | None = None) -> LoadedModel:
         """Return the loaded model, waiting for it.
@@ -294,6 +295,8 @@ class Engine:
             return None
         with self._news:
             self._running += present
+        for job in present:
+            job.note_token()
         return None
 
     def _step(self, batch: Batch) -> None:

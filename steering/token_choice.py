@@ -142,11 +142,11 @@ class OwnProcessors:
 
     def warpers(self, temperature: float, top_p: float) -> LogitsProcessorList:
         """Return what makes of scores those that are drawn from."""
-        warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
+        warpers = LogitsProcessorList([TemperatureLogitsWarper(float(temperature))])
         if self.top_k:
             warpers.append(TopKLogitsWarper(self.top_k))
         if top_p < 1:
-            warpers.append(TopPLogitsWarper(top_p))
+            warpers.append(TopPLogitsWarper(float(top_p)))
         return warpers
 
 

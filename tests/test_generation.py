@@ -161,5 +161,5 @@ def test_full_memory_is_said_so(model: LoadedModel, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(model.model, "generate", fail)
 
-    with pytest.raises(GenerationError, match=r"ran out of memory on '2' prompts of \d+ tokens"):
+    with pytest.raises(GenerationError, match=r"ran out of memory on '2' answers of \d+ tokens"):
         generate(model, ["a", "b"])

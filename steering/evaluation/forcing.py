@@ -9,7 +9,7 @@ can tell (the grammar of the bundled model can). Knows neither files nor the gra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from steering.conversation import Message

@@ -7,7 +7,7 @@ grammar that may judge answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from steering.conversation import Message
