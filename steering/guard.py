@@ -194,6 +194,11 @@ class Guard:
         return self._plan
 
     @property
+    def settled(self) -> int:
+        """Return how many characters of the answer stay, whatever comes."""
+        return self._marks[self._settled].chars
+
+    @property
     def rewrites(self) -> tuple[Rewrite, ...]:
         """Return what was written again so far, in the order in which it happened."""
         return tuple(self._rewrites)
@@ -282,13 +287,16 @@ class Guard:
         return self._drop_foreign(text, tokens)
 
     def _drop_foreign(self, text: str, tokens: int) -> int | None:
-        """Go back to the longest sentence that is more likely in another language."""
+        """Go back to the longest sentence that is more likely in another language.
+
+        Of those that are not settled, as what is settled may have been shown already.
+        """
         ends = [mark.chars for mark in self._marks[1:]]
         guesses = [self._guess(text[:end], self._marks[n])[1] for n, end in enumerate(ends)]
         foreign = [
             n
             for n, guess in enumerate(guesses)
-            if guess.letters and guess.language != self._spec.target
+            if n >= self._settled and guess.letters and guess.language != self._spec.target
         ]
         if not foreign:
             return None

@@ -87,7 +87,7 @@ ALLOWED: dict[str, list[str]] = {
     "countable_text": [],
     "identification": ["function_words", "unicode_scripts", "languages", "errors"],
     "detection": ["identification", "countable_text", "unicode_scripts", "languages", "errors"],
-    "guard": [*WORDS, *DATA, "methods", "detection", "countable_text"],
+    "guard": [*WORDS, *DATA, "methods", "countable_text", "identification", "detection"],
     "token_choice": ["token_bias", "errors"],
     "answer": [*WORDS, *DATA, "token_bias", "loading", "conversation", "guard", "token_choice"],
     "batch": [
