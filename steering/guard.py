@@ -183,6 +183,7 @@ class Guard:
         self._rewrites: list[Rewrite] = []
         self._marks = [_Mark()]
         self._settled = 0  # index of the mark up to which nothing is looked at again
+        self._clear = 0  # index of the mark up to which it was on target, without any doubt
         self._attempts: dict[int, int] = {}  # tokens of a mark -> times that it was gone back to
         self._is_peeking = True
         self._is_clear = True  # nothing settled was anything but on target
@@ -196,7 +197,7 @@ class Guard:
     @property
     def settled(self) -> int:
         """Return how many characters of the answer stay, whatever comes."""
-        return self._marks[self._settled].chars
+        return self._marks[self._clear].chars
 
     @property
     def rewrites(self) -> tuple[Rewrite, ...]:
@@ -264,10 +265,19 @@ class Guard:
             return self._drop(culprit, text, tokens, guess.language)
         self._marks.append(self._mark(text, tokens))
         if verdict == "on_target" or guess.letters > _MAX_UNDECIDED_LETTERS:
-            self._settle(is_clear=verdict == "on_target")
+            self._settle(
+                is_clear=verdict == "on_target" and self._is_on_target(text, first, newest)
+            )
         elif verdict == "no_language" and newest == first:
             self._settle(is_clear=True)
         return None
+
+    def _is_on_target(self, text: str, first: int, newest: int) -> bool:
+        """Whether a sentence that is on target is so with the undecided ones before it, too."""
+        if newest == first:
+            return True
+        guess = self._guess(text, self._marks[first])[1]
+        return guess.language == self._spec.target
 
     def _finish(self, text: str, tokens: int) -> int | None:
         """Judge the last sentence, then the whole; what was given up explains an off verdict."""
@@ -289,14 +299,14 @@ class Guard:
     def _drop_foreign(self, text: str, tokens: int) -> int | None:
         """Go back to the longest sentence that is more likely in another language.
 
-        Of those that are not settled, as what is settled may have been shown already.
+        Of those behind `settled`, as what is before may have been shown already.
         """
         ends = [mark.chars for mark in self._marks[1:]]
         guesses = [self._guess(text[:end], self._marks[n])[1] for n, end in enumerate(ends)]
         foreign = [
             n
             for n, guess in enumerate(guesses)
-            if n >= self._settled and guess.letters and guess.language != self._spec.target
+            if n >= self._clear and guess.letters and guess.language != self._spec.target
         ]
         if not foreign:
             return None
@@ -333,6 +343,8 @@ class Guard:
         """Leave all up to the newest mark alone from here on."""
         self._settled = len(self._marks) - 1
         self._is_clear = self._is_clear and is_clear
+        if self._is_clear:
+            self._clear = self._settled
         self._is_peeking = False
         self._look_at = self._marks[-1].tokens + _LOOK_EVERY_TOKENS
         self._plan = self._usual_plan

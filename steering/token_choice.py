@@ -115,10 +115,10 @@ class TokenChooser:
             scores = scores.clone()
             for place, row in enumerate(self._rows):
                 ids = cast("torch.LongTensor", torch.tensor([row.ids], device=scores.device))
-                part = cast("torch.FloatTensor", scores[place : place + 1])
-                scores[place] = self._own.penalty(ids, part)[0]
+                own = cast("torch.FloatTensor", scores[place : place + 1])
+                scores[place] = self._own.penalty(ids, own)[0]
         if self._bias is not None:
-            scores = self._bias(_NO_IDS, scores)
+            scores = self._bias(_NO_IDS, cast("torch.FloatTensor", scores))
         chosen: list[int] = scores.argmax(dim=-1).tolist()
         for places, warpers in self._groups:
             part = scores[places] if len(places) < len(self._rows) else scores

@@ -131,6 +131,15 @@ def test_updates_come_while_the_model_is_still_writing(engine: Engine, gate: Gat
     stream.close()
 
 
+def test_updates_keep_the_pace_and_the_last_comes_at_once(engine: Engine) -> None:
+    began = time.monotonic()
+    updates = list(engine.stream(ask("Hello", tokens=60), pace_s=30.0))
+
+    assert time.monotonic() - began < 20
+    assert len(updates) <= 2
+    assert updates[-1].new_tokens == 60
+
+
 def test_heartbeat_comes_while_nothing_happens(engine: Engine, gate: Gate) -> None:
     gate.hold_pass(1)
     stream = engine.stream(ask("Hello", tokens=2), heartbeat_s=0.01)
