@@ -181,7 +181,8 @@ def test_sentences_too_short_to_judge_are_judged_together() -> None:
     short = ["Good day.", " Good dog.", " Red car."]
     assert not off_target_sentences("".join(short), "fr")
 
-    made = write(from_attempts([[one, LONG["fr"]] for one in short]), "fr", max_tokens=200)
+    script = [[one, LONG["fr"]] for one in short]
+    made = write(from_attempts([*script, [f" {LONG['fr']}"]]), "fr", max_tokens=200)
 
     assert made.guard.rewrites[0].start == 0
     assert made.guard.rewrites[0].text == "".join(short)
