@@ -229,9 +229,11 @@ class Guard:
         text = text.rstrip("\ufffd").rstrip()
         if is_over:
             return self._finish(text, tokens)
+        # Due before the next look: the token ends something, if only a line.
+        is_end = tokens < self._look_at or _ENDS_SENTENCE.search(text) is not None
         self._look_at = tokens + (_FIRST_LOOK_TOKENS if self._is_peeking else _LOOK_EVERY_TOKENS)
         may_peek = self._is_peeking and tokens - self._marks[-1].tokens <= _PEEK_TOKENS
-        if may_peek and not _ENDS_SENTENCE.search(text):
+        if may_peek and not is_end:
             return self._peek(text, tokens)
         return self._check(text, tokens, is_over=False)
 
@@ -388,9 +390,5 @@ class Guard:
 
 
 def _move_back(rewrites: Iterable[Rewrite], start: int) -> list[Rewrite]:
-    """Move what stood in a passage to the passage's start, as it is dropped as a whole."""
-    return [
-        replace(rewrite, start=min(rewrite.start, start))
-        for rewrite in rewrites
-        if not (rewrite.is_kept and rewrite.start >= start)
-    ]
+    """Move what stood behind a place to that place, as all behind it is dropped."""
+    return [replace(rewrite, start=min(rewrite.start, start)) for rewrite in rewrites]

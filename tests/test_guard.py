@@ -90,6 +90,7 @@ def test_text_on_target_is_never_touched(
         "Allez voir https://example.com/this/is/the/english/page.html?the=way pour le reste.",
         "Écrivez à the.person.of.the.house@example.org pour le reste.",
         "Le film Star Wars: The Empire Strikes Back est sorti au cinéma en 1980.",
+        "Elle a beaucoup aimé The Old Man And The Sea, The Two Towers et The Long Way Home.",
         "The Beatles étaient un groupe de musique très connu dans le monde.",
         "12 + 30 = 42. 1.5 x 2.5 = 3.75. 1980. 2001! 42?",
         "😀 🎉! 👍🏽. ...",
@@ -181,7 +182,8 @@ def test_sentences_too_short_to_judge_are_judged_together() -> None:
     short = ["Good day.", " Good dog.", " Red car."]
     assert not off_target_sentences("".join(short), "fr")
 
-    made = write(from_attempts([[one, LONG["fr"]] for one in short]), "fr", max_tokens=200)
+    script = [[one, LONG["fr"]] for one in short]
+    made = write(from_attempts([*script, [f" {LONG['fr']}"]]), "fr", max_tokens=200)
 
     assert made.guard.rewrites[0].start == 0
     assert made.guard.rewrites[0].text == "".join(short)
@@ -197,6 +199,46 @@ def test_a_short_answer_is_judged_as_the_evaluation_does() -> None:
 
     assert made.text == "Bonne nuit."
     assert len(made.guard.rewrites) == 1
+
+
+def test_going_back_behind_a_passage_moves_its_record_and_counts_on() -> None:
+    """The first sentence turns out to be off target only when the answer is over."""
+    first = [LONG["en"], "Good day.", LONG["fr"]]
+    second = [f" {LONG['en']}", f" {LONG['en']}", " Merci."]
+
+    made = write(from_attempts([first, second]), "fr")
+
+    assert made.text == f"{LONG['fr']} Merci."
+    assert made.guard.rewrites[3].text == "Good day. Merci."
+    end = len(LONG["fr"])
+    assert [rewrite.start for rewrite in made.guard.rewrites] == [0, 0, 0, 0, end, end]
+    assert [rewrite.attempt for rewrite in made.guard.rewrites] == [1, 1, 2, 2, 1, 2]
+
+
+def test_mixed_text_is_undecided_for_so_long_and_judged_at_the_end() -> None:
+    usual, harder = SteeringPlan({}), SteeringPlan({})
+    guard = Guard(GuardSpec(JA, SEVEN, (harder, harder)), usual, frozenset())
+    assert guard.read(LONG["en"], 20, is_over=False) == 0
+    mixed = "ねこ dogs e。"  # four and five letters
+
+    number = 0
+    while guard.plan is harder and number < 99:
+        number += 1
+        assert guard.read(mixed * number, 5 * number, is_over=False) is None
+
+    assert guard.plan is usual
+    assert number == 300 // 9 + 1
+    assert guard.read(mixed * number, 5 * number, is_over=True) == 0
+
+
+def test_a_passage_that_becomes_code_is_done() -> None:
+    last = f"{TEXTS['fr'][1]} "
+    script = [[f"{LONG['fr']}\n"], [LONG["en"], "```\nprint(1)\n```\n"], [last]]
+
+    made = write(from_attempts(script), "fr")
+
+    assert len(made.guard.rewrites) == 1
+    assert set(made.rungs[-len(cut(last)) :]) == {0}
 
 
 def test_a_word_alone_is_an_answer() -> None:
