@@ -323,7 +323,7 @@ class TokenBiasProcessor(LogitsProcessor):
                 f"'{self._row_count}'. Expected as many; give one bias or None per row and beam."
             )
         if self._stacked is None or not _is_alike(self._stacked, scores):
-            self._stacked = torch.zeros_like(scores)
+            self._stacked = torch.full_like(scores, -0.0)  # x + -0.0 has the bits of x
             for row, bias in self._biases.items():
                 placed = _place(bias, scores)
                 self._stacked[row, : len(placed)] = placed
