@@ -5,7 +5,6 @@ the time until the other's first token, less what that takes on an idle engine, 
 which the place was still taken.
 """
 
-import statistics
 import threading
 import time
 
@@ -18,8 +17,8 @@ _TOKENS = 60
 _BEFORE_CANCEL = 10  # tokens of the answer that is cancelled
 
 
-def measure_cancelling(model: LoadedModel, people: list[Person], *, rounds: int) -> float:
-    """Return for how many tokens' time a cancelled answer keeps its place, the median of rounds.
+def measure_cancelling(model: LoadedModel, people: list[Person], *, rounds: int) -> list[float]:
+    """Return for how many tokens' time each cancelled answer keeps its place.
 
     Args:
         model: The bundled one.
@@ -29,12 +28,16 @@ def measure_cancelling(model: LoadedModel, people: list[Person], *, rounds: int)
     first, second = (_request(person) for person in people[:2])
     engine = Engine(lambda: model, max_rows=1)
     try:
-        idle_s = [_first_token_s(engine, second) for _ in range(rounds + 1)][1:]
-        token_s = _token_s(engine, first)
-        freed_s = [_after_cancel_s(engine, first, second) for _ in range(rounds)]
+        _first_token_s(engine, second)  # warms up
+        return [_kept_tokens(engine, first, second) for _ in range(rounds)]
     finally:
         engine.close()
-    return (statistics.median(freed_s) - statistics.median(idle_s)) / token_s
+
+
+def _kept_tokens(engine: Engine, first: GenerationRequest, second: GenerationRequest) -> float:
+    """Measure one cancellation beside an idle start and an answer alone."""
+    idle_s, token_s = _first_token_s(engine, second), _token_s(engine, first)
+    return (_after_cancel_s(engine, first, second) - idle_s) / token_s
 
 
 def _request(person: Person) -> GenerationRequest:

@@ -166,7 +166,8 @@ def as_json(load: Load, watch: Watch, seconds: float) -> dict[str, object]:
         "threads_first": first.threads,
         "threads_last": last.threads,
         "threads_most": max((one.threads for one in watch.samples if one.threads), default=None),
-        "gauges_last": last.gauges,
+        "running_last": last.gauges.get("running"),
+        "waiting_last": last.gauges.get("waiting"),
     }
 
 
@@ -194,14 +195,17 @@ def run(url: str | None, *, clients: int, seconds: float, questions: int) -> dic
     taken_s = watch.samples[-1].at_s - watch.samples[0].at_s
     faults = count_faults(load, neurons)
     subject = Subject("bundled", load_model(BUNDLED_MODEL), neurons)
-    people = make_groups(subject, 1)[0]
+    kept_tokens = measure_cancelling(
+        subject.model, make_groups(subject, 1)[0], rounds=_CANCEL_ROUNDS
+    )
     return {
         "clients": clients,
         "ways": "+".join(ways),
         **as_json(load, watch, taken_s),
         **{fault: faults[fault] for fault in FAULTS},
         "questions_off_target_alone": count_off_target_alone(load, neurons),
-        "cancel_tokens": measure_cancelling(subject.model, people, rounds=_CANCEL_ROUNDS),
+        "cancel_tokens": statistics.median(kept_tokens),
+        "cancel_tokens_most": max(kept_tokens),
     }
 
 

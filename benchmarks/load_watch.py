@@ -14,7 +14,7 @@ import httpx
 from benchmarks.server import Server
 
 EVERY_S = 5.0
-_PREFIX = "langsteer_"
+_GAUGES = {"langsteer_running_requests": "running", "langsteer_waiting_requests": "waiting"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,10 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 async def read_gauges(url: str) -> dict[str, float]:
-    """Return the server's own numbers without labels; none where it has no metrics."""
+    """Return how many requests the API says are running and waiting; nothing without metrics."""
     async with httpx.AsyncClient(timeout=30) as client:
         response = await client.get(f"{url}metrics")
     if response.status_code != httpx.codes.OK:
         return {}
-    rows = (line.split() for line in response.text.splitlines() if line.startswith(_PREFIX))
-    return {row[0].removeprefix(_PREFIX): float(row[1]) for row in rows if "{" not in row[0]}
+    rows = (line.split() for line in response.text.splitlines())
+    return {_GAUGES[row[0]]: float(row[1]) for row in rows if row and row[0] in _GAUGES}
