@@ -468,7 +468,7 @@ def test_few_tokens_end_a_sentence_and_they_are_looked_at_once() -> None:
 # What is harder.
 
 
-def test_harder_is_the_next_level_then_a_bias(toy_set: NeuronSet) -> None:
+def test_harder_is_the_strongest_level_then_beyond_it_then_a_bias(toy_set: NeuronSet) -> None:
     own = {"strengths": {"gentle": 0.5, "normal": 1.0, "strong": 2.0}, "steering_method": "lape@1"}
     tuned = replace(toy_set, metadata=toy_set.metadata.model_copy(update=own))
 
@@ -483,13 +483,11 @@ def test_harder_is_the_next_level_then_a_bias(toy_set: NeuronSet) -> None:
     def at(strength: float) -> object:
         return effects(make_plan(tuned, SteeringRequest(FR, "lape@1", strength)))
 
-    biased = [(at(2.0), 10.0), (at(2.0), 30.0)]
-    assert ladder("normal") == [(at(2.0), None), *biased]
-    assert ladder(1.5) == [(at(2.0), None), *biased]
-    assert ladder("gentle") == [(at(1.0), None), (at(2.0), None), *biased]
-    assert ladder(0.0) == [(at(1.0), None), (at(2.0), None), *biased]
-    assert ladder("strong") == biased
-    assert ladder(3.0) == [(at(3.0), 10.0), (at(3.0), 30.0)]
+    beyond = [(at(3.0), None), (at(4.0), None), (at(4.0), 30.0)]
+    for below in ("normal", 1.5, "gentle", 0.0):
+        assert ladder(below) == [(at(2.0), None), *beyond]
+    assert ladder("strong") == beyond
+    assert ladder(3.0) == [(at(4.5), None), (at(6.0), None), (at(6.0), 30.0)]
 
 
 def test_the_bias_is_added_to_that_of_the_method(toy_set: NeuronSet) -> None:
@@ -497,7 +495,7 @@ def test_the_bias_is_added_to_that_of_the_method(toy_set: NeuronSet) -> None:
 
     assert guard is not None
     bounds = [plan.token_bias.bound_nats for plan in guard.harder if plan.token_bias]
-    assert bounds == pytest.approx([17.0, 37.0])
+    assert bounds == pytest.approx([10.5, 14.0, 44.0])
 
 
 def test_a_set_without_log_odds_compares_scripts(toy_set: NeuronSet) -> None:
@@ -535,7 +533,7 @@ def test_a_spec_can_go_to_another_process(toy_set: NeuronSet) -> None:
     copy = pickle.loads(pickle.dumps(guard))  # noqa: S301 - our own bytes
 
     assert (copy.target, copy.languages) == (guard.target, guard.languages)
-    assert len(copy.harder) == len(guard.harder) == 3
+    assert len(copy.harder) == len(guard.harder) == 4
     for one, other in zip(copy.harder, guard.harder, strict=True):
         assert effects(one) == effects(other)
         assert (one.token_bias is None) == (other.token_bias is None)
