@@ -33,12 +33,12 @@ ENGLISH_ANSWER_FRACTION: Mapping[str, float] = {
     "zh": 0.15, "fr": 0.10, "es": 0.20, "vi": 0.45, "id": 0.55, "ja": 0.35,
 }  # fmt: skip
 OTHER_ANSWER_FRACTION = 0.3  # any language, without being asked: the choice stays open to steering
-OTHER_TOPIC_FRACTION = 0.05
+OTHER_TOPIC_FRACTION = 0.02
 MORE_TURNS_FRACTION = 0.45
 MOST_TURNS = 5
 # How often a frame is drawn, by the number of slots asked for: a question with two slots has a
 # hundred combinations to learn from, one without has a single one.
-FRAME_WEIGHTS = (1.0, 2.0, 5.0)
+FRAME_WEIGHTS = (2.0, 2.0, 4.0)
 SLOPPY_FRACTION = 0.35  # lower case, no final punctuation: how people type
 ROUGH_FRACTION = 0.3  # a word is missing: so that no single word of a wording is relied on
 

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -70,7 +71,9 @@ class Recipe:
         Restart(steps=5000, peak_rate=1.5e-3, seed=101),
         Restart(steps=7500, peak_rate=1.5e-3, seed=202),
         Restart(steps=6000, peak_rate=1.5e-3, seed=303),
+        Restart(steps=6000, peak_rate=1.5e-3, seed=404),
     )
+    averaged_parts: int = 3  # whose last weights are averaged: better than any of them
     weight_decay: float = 0.1
     gradient_norm: float = 1.0
 
@@ -78,6 +81,12 @@ class Recipe:
     def steps(self) -> int:
         """Return the number of all steps."""
         return self._first_steps + sum(part.steps for part in self.restarts)
+
+    @property
+    def averaged_steps(self) -> tuple[int, ...]:
+        """Return the steps whose weights are averaged: the ends of the last parts."""
+        ends = list(accumulate((self._first_steps, *(part.steps for part in self.restarts))))
+        return tuple(ends[-self.averaged_parts :])
 
     @property
     def _first_steps(self) -> int:
@@ -144,7 +153,20 @@ class Trainer:
             optimizer.zero_grad()
         self.step += 1
         self.seconds += time.perf_counter() - started
+        if self.step in self.recipe.averaged_steps:
+            weights = {name: p.detach().half() for name, p in self._names.items()}
+            save_file(weights, self._end_of_part(self.step))
         return float(loss.detach())
+
+    def averaged_weights(self) -> dict[str, torch.Tensor]:
+        """Return the average of the weights at the ends of the last parts, in fp16 as they are."""
+        ends = [load_file(self._end_of_part(step)) for step in self.recipe.averaged_steps]
+        return {
+            name: (sum(end[name].double() for end in ends) / len(ends)).half() for name in ends[0]
+        }
+
+    def _end_of_part(self, step: int) -> Path:
+        return self.folder / f"end-{step}.safetensors"
 
     def save(self) -> None:
         """Write the checkpoint to new files, then rename: a kill leaves the old or the new one."""
@@ -239,9 +261,10 @@ def make_batch(maker: BatchMaker, recipe: Recipe, step: int) -> Batch:
 
 
 def export_weights(trainer: Trainer, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write fp16 weights, tokenizer and greedy settings as transformers loads them."""
+    """Write averaged fp16 weights, tokenizer and greedy settings as transformers loads them."""
     model = LlamaForCausalLM(trainer.model.config)
-    model.load_state_dict(trainer.model.state_dict())
+    model.load_state_dict(trainer.averaged_weights(), strict=False)  # one head, tied
+    model.tie_weights()
     model.generation_config.update(do_sample=False, max_new_tokens=120)
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from steering.detection import detect
     from steering.engine import Engine
     from steering.errors import SteeringError
-    from steering.generation import Sampling, generate
+    from steering.generation import generate
     from steering.languages import LANGUAGES, Language, parse_language
     from steering.lape import LapeParameters
     from steering.loading import load_model
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from steering.neuron_set_file import load_neuron_set, save_neuron_set
     from steering.recording import record
     from steering.steerer import Steerer, steered
+    from steering.token_choice import Sampling
 
 __version__ = "0.1.0"
 
@@ -27,7 +28,7 @@ _HOMES = {
     "Language": "languages",
     "LapeParameters": "lape",
     "NeuronSet": "neuron_set",
-    "Sampling": "generation",
+    "Sampling": "token_choice",
     "Steerer": "steerer",
     "SteeringError": "errors",
     "detect": "detection",

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from steering.corpus_rows import Dialogue
 from steering.detection import detect
 from steering.everyday_prompts import PROMPTS_TO_RECORD, contrastive_prompts
-from steering.generation import Sampling, generate
+from steering.generation import generate
 from steering.languages import Language
+from steering.token_choice import Sampling
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel

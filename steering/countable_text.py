@@ -26,6 +26,13 @@ _QUOTE = re.compile(
     r"«[^«»\n]{1,30}»|“[^“”\n]{1,30}”|„[^„“”\n]{1,30}[“”]|\"[^\"\n]{1,30}\""
     r"|「[^「」\n]{1,15}」|『[^『』\n]{1,15}』|《[^《》\n]{1,15}》|〈[^〈〉\n]{1,15}〉"
 )
+# The same without its end, and inline code without its end.
+_OPEN = re.compile(
+    r"(?:«[^«»\n]{0,30}|[“„][^“”\n]{0,30}|\"[^\"\n]{0,30}|「[^「」\n]{0,15}|『[^『』\n]{0,15}"
+    r"|《[^《》\n]{0,15}|〈[^〈〉\n]{0,15}|`{1,2}[^`\n]{0,500})$"
+)
+# As long as a line of text may be without a space; a longer one is no address.
+_BEGUN_ADDRESS = re.compile(r"[A-Za-z0-9][./@_\\][A-Za-z0-9][!-~]{0,200}$")
 _ENDS_LIKE_SPEECH = re.compile(r"[.!?。！？؟।…][»”“\"」』》〉\s]*$")
 # "load_model", "os.path()", "v2", "3D"; ASCII, because a Japanese "3匹" goes on without a space.
 _IDENTIFIER = re.compile(
@@ -54,28 +61,62 @@ def split_sentences(text: str) -> list[str]:
     return [piece.strip() for piece in pieces if piece.strip()]
 
 
-def countable_text(text: str) -> str:
+def countable_text(text: str, *, open_fence: str = "") -> str:
     """Return a text of the same lines, without what does not count as language.
 
     Removed: fenced (closed or not) and inline code, URLs, e-mail addresses, host names, tags,
     words with digits, identifiers, short quotations that do not end like a sentence.
     Emoji, digits and punctuation may stay: they have no letters.
     The rest is in NFKC form, without control characters, marks of direction and lone surrogates.
+
+    Args:
+        text: Any string.
+        open_fence: The mark of fenced code that it begins within, from `find_open_fence`.
     """
-    lines = _drop_fences(split_lines(text))
+    lines = _drop_fences(split_lines(text), open_fence)
     return "\n".join(_clean_line(line) for line in lines)
 
 
-def _drop_fences(lines: list[str]) -> list[str]:
+def find_open_fence(text: str, *, before: str = "") -> str:
+    """Return the mark of the fenced code that a text of whole lines ends within; "" if in none.
+
+    Args:
+        text: Any string; all after its last line end is a line too.
+        before: The mark of fenced code that it begins within.
+    """
+    for line in split_lines(text):
+        before, _ = _pass_fence(line, before)
+    return before
+
+
+def is_broken_off(text: str) -> bool:
+    """Whether a text ends where what counts of it is open.
+
+    That is within inline code or a quotation that may yet turn out to be a name, and after what may
+    be the beginning of an address ("the.person.").
+    """
+    last = text[text.rfind("\n") + 1 :]
+    if _FENCE.match(last):
+        return False
+    unquoted = _QUOTE.sub(" ", _INLINE_CODE.sub(" ", last))
+    return _OPEN.search(unquoted) is not None or _BEGUN_ADDRESS.search(last) is not None
+
+
+def _drop_fences(lines: list[str], open_fence: str) -> list[str]:
     """Empty the lines of fenced code, an unclosed fence reaching to the end."""
-    kept, open_fence = [], ""
+    kept = []
     for line in lines:
-        mark = _FENCE.match(line)
-        is_fence = mark is not None and (not open_fence or mark[1].startswith(open_fence))
-        if is_fence and mark is not None:
-            open_fence = "" if open_fence else mark[1]
-        kept.append("" if is_fence or open_fence else line)
+        open_fence, is_code = _pass_fence(line, open_fence)
+        kept.append("" if is_code else line)
     return kept
+
+
+def _pass_fence(line: str, open_fence: str) -> tuple[str, bool]:
+    """Return the mark that is open after a line, and whether the line is of the code."""
+    mark = _FENCE.match(line)
+    if mark is None or (open_fence and not mark[1].startswith(open_fence)):
+        return open_fence, bool(open_fence)
+    return "" if open_fence else mark[1], True
 
 
 def _clean_line(line: str) -> str:

@@ -119,7 +119,7 @@ def detect(
     Returns:
         The verdict, the same for the same input, in any thread.
     """
-    in_play = _sorted_unique([*languages, expected, LANGUAGES["en"]])
+    in_play = languages_in_play(expected, languages)
     countable = countable_text(text)
     has_kana = is_japanese(count_scripts(countable))
 
@@ -127,7 +127,7 @@ def detect(
         guess = identify_text(
             piece, languages=in_play, identifier=identifier, has_kana_around=has_kana
         )
-        return LineVerdict(shown, guess.language, guess.confidence, _judge(guess, expected))
+        return LineVerdict(shown, guess.language, guess.confidence, judge_guess(guess, expected))
 
     lines = tuple(judge(piece, shown) for shown, piece in _split(text, countable, unit))
     whole = judge(countable, text)
@@ -164,8 +164,8 @@ def is_decided(guess: Guess) -> bool:
     )
 
 
-def _judge(guess: Guess, expected: Language) -> Verdict:
-    """Turn a guess into a verdict."""
+def judge_guess(guess: Guess, expected: Language) -> Verdict:
+    """Return the verdict on a text whose language was guessed."""
     if not guess.letters:
         return "no_language"
     if not is_decided(guess):
@@ -189,6 +189,11 @@ def _split(text: str, countable: str, unit: Literal["line", "sentence"]) -> list
         return [(sentence, sentence) for sentence in split_sentences(countable)]
     pairs = zip(split_lines(text), countable.split("\n"), strict=False)
     return [(line, counted) for line, counted in pairs if line.strip()]
+
+
+def languages_in_play(expected: Language, languages: Sequence[Language]) -> list[Language]:
+    """Return the languages that a reply is judged among: English is what models fall back to."""
+    return _sorted_unique([*languages, expected, LANGUAGES["en"]])
 
 
 def _sorted_unique(languages: Sequence[Language]) -> list[Language]:

@@ -1,31 +1,32 @@
-"""An engine whose one thread owns the model, with a queue in front of it.
+"""An engine whose one thread owns the model: requests that wait are answered together.
 
 Every request carries its own plans, so nothing is shared between requests. Knows nothing of
-languages; what a batch does is `generation.py`.
+languages; how rows are run together is `batch.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from steering.conversation import Message, fit_prompt
-from steering.errors import GenerationError
-from steering.generation import (
-    ReplyRows,
-    ReplyUpdate,
-    Sampling,
-    make_bias_processor,
-    run_batch,
+from steering.answer import Answer
+from steering.batch import Batch
+from steering.conversation import Message
+from steering.errors import (
+    EngineClosedError,
+    GenerationError,
+    OutOfMemoryError,
+    QueueFullError,
 )
+from steering.generation import ReplyUpdate, make_answers
 from steering.guard import GuardSpec
-from steering.steerer import steered
 from steering.steering_plan import SteeringPlan
+from steering.token_choice import Sampling
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
@@ -52,20 +53,47 @@ class GenerationRequest:
     time_limit_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """What an engine has to do at the moment.
+
+    Args:
+        running_requests: Requests that are being answered.
+        running_rows: Their rows that are not finished.
+        waiting: Requests that wait.
+    """
+
+    running_requests: int
+    running_rows: int
+    waiting: int
+
+
 class Engine:
     """One thread that owns the model, and a queue in front of it.
 
     The model is loaded in that thread, so constructing an engine returns at once; a request that
-    comes earlier waits. A load that fails is raised at every request.
+    comes earlier waits. A load that fails is raised at every request. Requests are answered in the
+    order in which they come, as many at once as there are rows for.
     """
 
-    def __init__(self, load: Callable[[], LoadedModel], *, max_waiting: int = 32) -> None:
-        """Start the thread; *load* runs in it."""
+    def __init__(
+        self, load: Callable[[], LoadedModel], *, max_waiting: int = 32, max_rows: int = 16
+    ) -> None:
+        """Start the thread; *load* runs in it.
+
+        Args:
+            load: Returns the model.
+            max_waiting: Requests that may wait; one more is refused.
+            max_rows: Answers that are written at once. A request of more runs alone.
+        """
         self._load = load
-        self._jobs: queue.Queue[_Job | _Call[Any] | None] = queue.Queue(max_waiting)
-        self._loaded = threading.Event()
+        self._max_waiting, self._max_rows = max_waiting, max_rows
+        self._news = threading.Condition()  # guards the five that follow
+        self._waiting: deque[_Job | _Call[Any]] = deque()
+        self._running: list[_Job] = []
         self._is_closed = False
-        self._door = threading.Lock()  # so that no job comes after the one that ends the thread
+        self._ends_at: float | None = None  # when what still runs is cancelled
+        self._loaded = threading.Event()
         self._outcome: LoadedModel | BaseException
         self._thread = threading.Thread(target=self._serve, name="langsteer-engine", daemon=True)
         self._thread.start()
@@ -77,7 +105,14 @@ class Engine:
 
     def has_waiting(self) -> bool:
         """Say whether something waits for what is running to end."""
-        return not self._jobs.empty()
+        return bool(self._waiting)
+
+    def load(self) -> EngineLoad:
+        """Return what there is to do."""
+        with self._news:
+            running = [job for job in self._running if not job.is_over]
+            rows = sum(not answer.is_over for job in running for answer in job.answers)
+            return EngineLoad(len(running), rows, len(self._waiting))
 
     def model(self, *, timeout_s: float | None = None) -> LoadedModel:
         """Return the loaded model, waiting for it.
@@ -92,38 +127,51 @@ class Engine:
         return self._outcome
 
     def stream(
-        self, request: GenerationRequest, *, heartbeat_s: float | None = None
+        self,
+        request: GenerationRequest,
+        *,
+        heartbeat_s: float | None = None,
+        pace_s: float = 0.0,
     ) -> Generator[ReplyUpdate, None, None]:
-        """Yield updates until every row is finished; closing the iterator stops the model.
+        """Yield updates until every row is finished; closing the iterator frees its rows.
 
-        The last update has a finish reason for every row. The model stops within one token.
+        The last update has a finish reason for every row. Rows are free within one token.
 
         Args:
             request: What to answer.
             heartbeat_s: Yield after this time also when nothing changed, as an iterator can be
                 closed only where it yields; never when omitted.
+            pace_s: Let this time pass between updates, but for the last.
 
         Raises:
-            GenerationError: If the queue is full, a message is empty, or memory runs out.
+            QueueFullError: If too many wait already.
+            EngineClosedError: If the engine is closed, or closes while the request waits.
+            OutOfMemoryError: If memory does not suffice for it.
+            GenerationError: If a message is empty.
             SteeringError: What loading the model raised.
         """
-        job = _Job(request)
+        job = _Job(request, place_of=self._place_of)
         self._put(job)
-        yield from job.updates(heartbeat_s)
+        try:
+            yield from job.updates(heartbeat_s, pace_s)
+        finally:
+            self._forget(job)
 
     def reply(self, request: GenerationRequest) -> ReplyUpdate:
         """Return the finished replies of a request."""
-        for update in self.stream(request):
+        for update in self.stream(request, pace_s=60.0):
             last = update
         return last
 
     def call(self, function: Callable[[LoadedModel], _Result]) -> _Result:
         """Run a function in the engine's thread, after what waits already; return its result.
 
-        For short work that may not run beside a reply: everybody else waits for its end.
+        For short work that may not run beside a forward pass: it comes between two tokens, and
+        everybody waits for its end.
 
         Raises:
-            GenerationError: If the queue is full.
+            QueueFullError: If too many wait already.
+            EngineClosedError: If the engine is closed.
             SteeringError: What loading the model raised, or the function.
         """
         job = _Call(function)
@@ -131,23 +179,40 @@ class Engine:
         return job.result()
 
     def close(self, *, timeout_s: float = 10.0) -> None:
-        """Let the running and the waiting requests finish, then end the thread."""
-        with self._door:
+        """Let the running and the waiting requests finish, then end the thread.
+
+        What is not finished after *timeout_s* is cancelled: a running answer ends as it is, a
+        waiting one is refused.
+        """
+        with self._news:
             self._is_closed = True
-        with contextlib.suppress(queue.Full):
-            self._jobs.put(None, timeout=timeout_s)
-        self._thread.join(timeout_s)
+            self._ends_at = time.monotonic() + timeout_s
+            self._news.notify_all()
+        self._thread.join(timeout_s + 1.0)  # the token that is being written then
 
     def _put(self, job: _Job | _Call[Any]) -> None:
-        with self._door:
+        with self._news:
             if self._is_closed:
-                raise GenerationError("This engine is closed. Start another one.")
-            try:
-                self._jobs.put_nowait(job)
-            except queue.Full:
-                raise GenerationError(
-                    f"'{self._jobs.maxsize}' people are waiting already. Try again in a moment."
-                ) from None
+                raise EngineClosedError("This engine is closed. Start another one.")
+            if len(self._waiting) >= self._max_waiting:
+                raise QueueFullError(
+                    f"'{self._max_waiting}' people are waiting already, and you would be the next. "
+                    "Try again in a moment."
+                )
+            self._waiting.append(job)
+            self._news.notify_all()
+
+    def _forget(self, job: _Job) -> None:
+        """Give up a place in the queue, if there is one still."""
+        with self._news:
+            if job in self._waiting:
+                self._waiting.remove(job)
+
+    def _place_of(self, job: _Job) -> int:
+        """Return a request's place in the queue, 1 for the next; 0 when it does not wait."""
+        with self._news:
+            requests = [one for one in self._waiting if isinstance(one, _Job)]
+            return requests.index(job) + 1 if job in requests else 0
 
     def _serve(self) -> None:
         try:
@@ -155,11 +220,111 @@ class Engine:
         except BaseException as err:  # it is raised where the model is asked for
             self._outcome = err
         self._loaded.set()
-        while (job := self._jobs.get()) is not None:
+        batch: Batch | None = None
+        while self._wait_for_work():
             try:
-                job.run(self.model())
+                batch = batch or Batch(self.model())
+            except BaseException as err:
+                self._fail_waiting(err)
+                continue
+            self._admit(batch)
+            self._step(batch)
+
+    def _wait_for_work(self) -> bool:
+        """Wait until there is something to do; False when there never will be."""
+        with self._news:
+            self._news.wait_for(lambda: self._waiting or self._running or self._is_closed)
+            if self._ends_at is not None and time.monotonic() >= self._ends_at:
+                self._cancel_all()
+            return bool(self._waiting or self._running)
+
+    def _cancel_all(self) -> None:
+        for job in self._waiting:
+            job.fail(EngineClosedError("The program ends before your turn came. Ask again later."))
+        self._waiting.clear()
+        for running in self._running:
+            running.cancel()
+
+    def _fail_waiting(self, error: BaseException) -> None:
+        with self._news:
+            failed = list(self._waiting)
+            self._waiting.clear()
+        for job in failed:
+            job.fail(error)
+
+    def _admit(self, batch: Batch) -> None:
+        """Run the calls and begin the requests that are next, as far as there are rows."""
+        newcomers: list[_Job] = []
+        while (job := self._next(len(batch.answers), newcomers)) is not None:
+            try:
+                if isinstance(job, _Job):
+                    job.prepare(self.model())
+                    newcomers.append(job)
+                else:
+                    batch.pause()
+                    job.run(self.model())
             except BaseException as err:  # it belongs to the caller
                 job.fail(err)
+        if newcomers:
+            self._begin(batch, newcomers)
+
+    def _next(self, rows: int, newcomers: list[_Job]) -> _Job | _Call[Any] | None:
+        """Take the next call or request from the queue if there is room for it."""
+        with self._news:
+            if not self._waiting:
+                return None
+            job = self._waiting[0]
+            rows += sum(len(one.answers) for one in newcomers)
+            if isinstance(job, _Job) and rows and rows + job.rows > self._max_rows:
+                return None
+            return self._waiting.popleft()
+
+    def _begin(self, batch: Batch, newcomers: list[_Job]) -> None:
+        """Read the prompts of all newcomers at once; one by one where that fails."""
+        present = [job for job in newcomers if not job.end_if_cancelled()]
+        answers = [answer for job in present for answer in job.answers]
+        if not answers:
+            return None
+        try:
+            batch.add(answers)
+        except BaseException as err:
+            if len(present) == 1:
+                return present[0].fail(err)
+            for job in present:
+                self._begin(batch, [job])
+            return None
+        with self._news:
+            self._running += present
+        for job in present:
+            job.note_token()
+        return None
+
+    def _step(self, batch: Batch) -> None:
+        """Write one token of every row that is not over or cancelled."""
+        for job in self._running:
+            job.end_if_cancelled()
+        self._leave(batch)
+        if not batch.answers:
+            return
+        try:
+            batch.step()
+        except OutOfMemoryError as err:
+            largest = max(self._running, key=lambda job: job.tokens)
+            largest.fail(err)
+        except BaseException as err:  # the model itself fails: nobody can go on
+            for job in self._running:
+                job.fail(err)
+        for job in self._running:
+            job.note_token()
+        self._leave(batch)
+
+    def _leave(self, batch: Batch) -> None:
+        """Free the rows that are over, and forget the requests that are."""
+        batch.drop(lambda answer: answer.is_over)
+        if not batch.answers:
+            batch.pause()
+        with self._news:
+            self._running = [job for job in self._running if not job.is_over]
 
 
 class _Call(Generic[_Result]):
@@ -192,66 +357,105 @@ class _Call(Generic[_Result]):
 class _Job:
     """A request on its way through the engine: run by its thread, read by the caller's."""
 
-    def __init__(self, request: GenerationRequest) -> None:
+    def __init__(self, request: GenerationRequest, *, place_of: Callable[[_Job], int]) -> None:
+        self.rows = len(request.conversations)
+        self.answers: list[Answer] = []
+        self.is_over = False
         self._request = request
+        self._place_of = place_of
         self._stop = threading.Event()
+        self._over = threading.Event()
         self._news = threading.Condition()
-        self._rows: ReplyRows | None = None
-        self._is_over = False
+        self._version = 0  # grows with every token
+        self._ends_at = float("inf")
         self._error: BaseException | None = None
 
-    def run(self, model: LoadedModel) -> None:
-        """Generate, in the engine's thread."""
-        if self._stop.is_set():
+    @property
+    def tokens(self) -> int:
+        """Return how many tokens its rows hold, prompts and answers."""
+        return sum(len(answer.choice.ids) for answer in self.answers)
+
+    def prepare(self, model: LoadedModel) -> None:
+        """Make its rows, in the engine's thread."""
+        request = self._request
+        if not request.conversations:
+            raise GenerationError("Cannot answer '0' conversations. Expected at least one.")
+        self.answers = make_answers(
+            model,
+            request.conversations,
+            plans=request.plans,
+            sampling=request.sampling,
+            guards=request.guards,
+        )
+        if request.time_limit_s is not None:
+            self._ends_at = time.monotonic() + request.time_limit_s
+
+    def end_if_cancelled(self) -> bool:
+        """End its rows if nobody wants them any more, or they have had their time."""
+        if self._stop.is_set() or time.monotonic() >= self._ends_at:
+            for answer in self.answers:
+                answer.stop("stopped" if self._stop.is_set() else "time")
+            self._finish()
+        return self.is_over
+
+    def note_token(self) -> None:
+        """Tell the caller of new tokens, in the engine's thread."""
+        if all(answer.is_over for answer in self.answers):
             return self._finish()
-        sampling = self._request.sampling
-        fitted = [
-            fit_prompt(model, conversation, answer_tokens=sampling.max_new_tokens)
-            for conversation in self._request.conversations
-        ]
-        self._rows = ReplyRows(model, fitted, on_token=self._tell)
-        bias = make_bias_processor(model, self._request.conversations, self._request.plans)
-        with steered(model.model, self._request.plans):
-            run_batch(model, fitted, sampling, streamer=self._rows, stop=self._stop, bias=bias)
-        return self._finish()
+        with self._news:
+            self._version += 1
+            self._news.notify_all()
+        return None
+
+    def cancel(self) -> None:
+        """Ask for its end at the next token."""
+        self._stop.set()
 
     def fail(self, error: BaseException) -> None:
-        """Hand an error to the caller."""
+        """Hand an error to the caller and give up the rows."""
         self._error = error
+        for answer in self.answers:
+            answer.stop("stopped")
         self._finish()
 
-    def updates(self, heartbeat_s: float | None) -> Iterator[ReplyUpdate]:
+    def updates(self, heartbeat_s: float | None, pace_s: float) -> Iterator[ReplyUpdate]:
         """Yield updates as tokens come, in the caller's thread."""
-        seen_tokens = -1
-        rows = len(self._request.conversations)
+        seen = 0
         try:
             while True:
                 with self._news:
-                    self._news.wait_for(partial(self._has_news, seen_tokens), heartbeat_s)
-                    is_over = self._is_over
+                    self._news.wait_for(partial(self._has_news, seen), heartbeat_s)
+                    is_over, seen = self.is_over, self._version
                 if self._error is not None:
                     raise self._error
-                if self._rows is None and is_over:
-                    return
-                if self._rows is None:
-                    yield ReplyUpdate(("",) * rows, (None,) * rows, ("",) * rows, 0)
-                    continue
-                update = self._rows.update(is_final=is_over, is_stopped=self._stop.is_set())
-                seen_tokens = update.new_tokens
-                yield update
+                yield self._update()
                 if is_over:
                     return
+                self._over.wait(pace_s)
         finally:
             self._stop.set()
 
-    def _has_news(self, seen_tokens: int) -> bool:
-        return self._is_over or (self._rows is not None and self._rows.new_tokens > seen_tokens)
+    def _has_news(self, seen: int) -> bool:
+        return self.is_over or self._version > seen
 
-    def _tell(self) -> None:
-        with self._news:
-            self._news.notify_all()
+    def _update(self) -> ReplyUpdate:
+        if not self.answers:
+            nothing = ("",) * self.rows
+            place = self._place_of(self)
+            return ReplyUpdate(nothing, (None,) * self.rows, nothing, 0, place=place)
+        views = [answer.view() for answer in self.answers]
+        return ReplyUpdate(
+            texts=tuple(view.text for view in views),
+            finish_reasons=tuple(view.reason for view in views),
+            notes=tuple(answer.prompt.note for answer in self.answers),
+            new_tokens=sum(view.tokens for view in views),
+            prompt_tokens=tuple(len(answer.prompt.token_ids) for answer in self.answers),
+            rewrites=tuple(view.rewrites for view in views),
+            settled=tuple(view.settled for view in views),
+        )
 
     def _finish(self) -> None:
         with self._news:
-            self._is_over = True
+            self.is_over = True
             self._news.notify_all()
+        self._over.set()

@@ -4,8 +4,10 @@ These are the controls that neurons have to measure up to. Knows no model and no
 key: see `activation_stats.py`.
 """
 
+import functools
+import itertools
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -37,8 +39,6 @@ _USUAL_DEPTH = 2 / 3
 # Directions in which the means differ by less than this share of their own size are rounding: with
 # K languages the last of K singular values is 0.
 _NEGLIGIBLE = 1e-6
-
-_Made = TypeVar("_Made", Edit, SubspacePull)
 
 # Which recorded phase's means stand for the positions of a phase, best first.
 _MEANS_OF: dict[Phase, tuple[StatsPhase, ...]] = {
@@ -101,16 +101,38 @@ def pull_in_subspace(
     Source: ours; a subspace from the languages' means is in arXiv 2401.05792. Differs: see
     docs/sources.md#subspace.
     """
+    layers = _chosen_layers(neurons, where)
+    pulls: dict[Place, SubspacePull] = {}
+    for phase, layer in itertools.product(where.phases, layers):
+        space = _language_subspace(neurons, _MEANS_OF[phase], layer)
+        aim_H = space.centre_H + max(strength, 1.0) * space.spread_KH[neurons.position(target)]
+        pull = SubspacePull(
+            space.directions_RH, space.directions_RH @ aim_H, share=min(strength, 1.0)
+        )
+        pulls["residual", phase, layer] = pull
+    return SteeringPlan({}, pulls)
 
-    def rule(means_KH: Tensor) -> SubspacePull:
-        centre_H = means_KH.mean(dim=0)
-        spread_KH = (means_KH - centre_H).double()
-        _, sizes, rows = torch.linalg.svd(spread_KH, full_matrices=False)
-        directions = rows[sizes > _NEGLIGIBLE * means_KH.norm()].float()
-        aim_H = centre_H + max(strength, 1.0) * spread_KH[neurons.position(target)].float()
-        return SubspacePull(directions, directions @ aim_H, min(strength, 1.0))
 
-    return SteeringPlan({}, pulls=_at_places(neurons, where, rule))
+@dataclass(frozen=True, slots=True, eq=False)
+class _LanguageSubspace:
+    """The span of the differences between the languages' means at one layer, in float32."""
+
+    directions_RH: Tensor
+    centre_H: Tensor
+    spread_KH: Tensor  # means less their centre
+
+
+@functools.lru_cache(maxsize=512)
+def _language_subspace(
+    neurons: NeuronSet, phases: tuple[StatsPhase, ...], layer: int
+) -> _LanguageSubspace:
+    """Return the subspace; the same object for every target, so that rows of a batch share it."""
+    means_KH = _means(neurons, phases)[:, layer]
+    centre_H = means_KH.mean(dim=0)
+    spread_KH = (means_KH - centre_H).double()
+    _, sizes, rows = torch.linalg.svd(spread_KH, full_matrices=False)
+    directions = rows[sizes > _NEGLIGIBLE * means_KH.norm()].float()
+    return _LanguageSubspace(directions, centre_H, spread_KH.float())
 
 
 def specific_dimensions(
@@ -140,13 +162,19 @@ def _means(neurons: NeuronSet, phases: tuple[StatsPhase, ...]) -> Tensor:
 
 
 def _edit(neurons: NeuronSet, where: Where, rule: Callable[[Tensor], Edit]) -> SteeringPlan:
-    return SteeringPlan(_at_places(neurons, where, rule))
+    """Make the edit that the rule says of the means `(languages, hidden)` of every place."""
+    layers = _chosen_layers(neurons, where)
+    return SteeringPlan(
+        {
+            ("residual", phase, layer): rule(_means(neurons, _MEANS_OF[phase])[:, layer])
+            for phase in where.phases
+            for layer in layers
+        }
+    )
 
 
-def _at_places(
-    neurons: NeuronSet, where: Where, rule: Callable[[Tensor], _Made]
-) -> dict[Place, _Made]:
-    """Make what the rule says of the means `(languages, hidden)` of every place."""
+def _chosen_layers(neurons: NeuronSet, where: Where) -> tuple[int, ...]:
+    """Return the layers that a method edits; refuse another site, and layers there are not."""
     if where.site != "residual":
         raise PlanError(
             f"A method that edits the residual was given the site '{where.site}'. Expected "
@@ -154,9 +182,4 @@ def _at_places(
         )
     layers = neurons.metadata.layers
     check_layers(where, layers)
-    chosen = where.layers or (min(layers - 1, round(layers * _USUAL_DEPTH)),)
-    return {
-        ("residual", phase, layer): rule(_means(neurons, _MEANS_OF[phase])[:, layer])
-        for phase in where.phases
-        for layer in chosen
-    }
+    return where.layers or (min(layers - 1, round(layers * _USUAL_DEPTH)),)

@@ -7,28 +7,22 @@ Dimension key: see `activation_stats.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from steering.architectures import Site, find_architecture, hidden_size
+from steering.architectures import Site, find_architecture
 from steering.errors import PlanError
 from steering.hooks import TensorEdit, attached, find_sites
 from steering.languages import parse_language
 from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet, StrengthLevel, check_set_fits
-from steering.steering_plan import (
-    PHASES,
-    START_TOKENS,
-    Phase,
-    Place,
-    SteeringPlan,
-    SubspacePull,
-)
+from steering.plan_table import PlanTable, change_values, make_plan_table
+from steering.steering_plan import PHASES, START_TOKENS, Phase, SteeringPlan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -147,53 +141,6 @@ def check_set_fits_model(neurons: NeuronSet, model: LoadedModel) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _BatchEdit:
-    """One place's edits of all rows, over the union of their units."""
-
-    units: Tensor  # (U,)
-    scale: Tensor  # (B, 1, U); 1 where a row leaves a unit alone
-    shift: Tensor  # (B, 1, U); 0 where a row leaves a unit alone
-
-    def on(self, device: torch.device) -> _BatchEdit:
-        """Return it on a device: only a pass tells where a layer of a large model runs."""
-        if self.units.device == device:
-            return self
-        return _BatchEdit(self.units.to(device), self.scale.to(device), self.shift.to(device))
-
-    def apply(self, values: Tensor) -> None:
-        """Change `(B, T, units of the site)` in place."""
-        before = values[..., self.units]
-        scale, shift = self.scale.to(before.dtype), self.shift.to(before.dtype)
-        values[..., self.units] = torch.addcmul(shift, before, scale)
-
-
-@dataclass(frozen=True, slots=True)
-class _BatchPull:
-    """One place's pulls of all rows, with as many directions as the row with most has."""
-
-    directions: Tensor  # (B, R, H); 0 beyond a row's own
-    point: Tensor  # (B, 1, R)
-    share: Tensor  # (B, 1, 1); 0 leaves a row alone
-
-    def on(self, device: torch.device) -> _BatchPull:
-        """Return it on a device, as `_BatchEdit.on`."""
-        if self.share.device == device:
-            return self
-        return _BatchPull(*(t.to(device) for t in (self.directions, self.point, self.share)))
-
-    def apply(self, values: Tensor) -> None:
-        """Change the stream `(B, T, H)` in place; computed in float32, as the sums are long."""
-        exact = values.float()
-        missing = self.point - exact @ self.directions.mT  # (B, T, R)
-        pulled = exact + self.share * (missing @ self.directions)
-        values.copy_(torch.where(self.share > 0, pulled.to(values.dtype), values))
-
-
-# What is done at a place, in this order.
-_Table: TypeAlias = dict[Place, list[_BatchEdit | _BatchPull]]
-
-
 @contextmanager
 def steered(model: PreTrainedModel, plans: Sequence[SteeringPlan]) -> Iterator[PositionClock]:
     """Steer every forward pass of *model* until exit; row b follows plans[b].
@@ -211,7 +158,7 @@ def steered(model: PreTrainedModel, plans: Sequence[SteeringPlan]) -> Iterator[P
         PlanError: If a plan does not fit the model, or a batch has another number of rows.
     """
     sites = find_sites(model)
-    table = _compile(plans, model)
+    table = make_plan_table(plans, model)
     clock = PositionClock()
     layers: dict[Site, set[int]] = {}
     for site, _, layer in table:
@@ -225,91 +172,86 @@ def steered(model: PreTrainedModel, plans: Sequence[SteeringPlan]) -> Iterator[P
         yield clock
 
 
-def _compile(plans: Sequence[SteeringPlan], model: PreTrainedModel) -> _Table:
-    """Bring the rows' edits and pulls of every place into one tensor each, on the CPU."""
-    if not plans:
-        raise PlanError("There are '0' steering plans. Expected one per batch row.")
-    sites = find_sites(model)
-    neurons, hidden = sites.neurons_per_layer, hidden_size(model.config)
-    widths: dict[Site, int] = {"gate": neurons, "value": neurons, "residual": hidden}
-    table: _Table = {}
-    for place in dict.fromkeys(place for plan in plans for place in plan.edits):
-        edits = [plan.edits.get(place) for plan in plans]
-        units = torch.unique(torch.cat([edit.units for edit in edits if edit is not None]))
-        _check_place(place, units, layers=len(sites.layers), widths=widths)
-        scale, shift = torch.ones(len(plans), 1, len(units)), torch.zeros(len(plans), 1, len(units))
-        for row, edit in enumerate(edits):
-            if edit is not None:
-                at = torch.searchsorted(units, edit.units)
-                scale[row, 0, at], shift[row, 0, at] = edit.scale, edit.shift
-        table[place] = [_BatchEdit(units, scale.to(model.dtype), shift.to(model.dtype))]
-    for place in dict.fromkeys(place for plan in plans for place in plan.pulls):
-        pulls = [plan.pulls.get(place) for plan in plans]
-        _check_place(place, torch.tensor([]), layers=len(sites.layers), widths=widths)
-        _check_stream(place, pulls, hidden)
-        table.setdefault(place, []).append(_stack_pulls(pulls, hidden))
-    return table
+class StepSteerer:
+    """Steers passes of one token per row, where rows come and go and are in different phases.
+
+    What `steered` is for a batch that begins and ends together. Only the layers that some row of
+    the moment wants changed have a hook.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Attach nothing yet."""
+        self._model = model
+        self._sites = find_sites(model)
+        self._attached = ExitStack()
+
+    def steer(self, plans: Sequence[SteeringPlan], phases: Sequence[Phase]) -> None:
+        """Attach what the rows want from here on, in place of what was attached before.
+
+        Args:
+            plans: One per row.
+            phases: Which phase each row's next token is in.
+
+        Raises:
+            PlanError: If a plan does not fit the model.
+        """
+        self.close()
+        rows = [_at_phase(plan, phase) for plan, phase in zip(plans, phases, strict=True)]
+        table = make_plan_table(rows, self._model)
+        layers: dict[Site, set[int]] = {}
+        for site, _, layer in table:
+            layers.setdefault(site, set()).add(layer)
+        for site, chosen in layers.items():
+            edit = _edit_of_step(table, site, len(rows))
+            self._attached.enter_context(attached(self._sites, {site: edit}, layers=chosen))
+
+    def close(self) -> None:
+        """Detach everything."""
+        self._attached.close()
 
 
-def _stack_pulls(pulls: Sequence[SubspacePull | None], hidden: int) -> _BatchPull:
-    count = max(len(pull.point) for pull in pulls if pull is not None)
-    directions = torch.zeros(len(pulls), count, hidden)
-    point, share = torch.zeros(len(pulls), 1, count), torch.zeros(len(pulls), 1, 1)
-    for row, pull in enumerate(pulls):
-        if pull is not None:
-            own = len(pull.point)
-            directions[row, :own], point[row, 0, :own] = pull.directions, pull.point
-            share[row] = pull.share
-    return _BatchPull(directions, point, share)
+@functools.lru_cache(maxsize=1024)
+def _at_phase(plan: SteeringPlan, phase: Phase) -> SteeringPlan:
+    """Return what a plan does in one phase, as if it did so in the body."""
+    edits = {(site, layer): e for (site, p, layer), e in plan.edits.items() if p == phase}
+    pulls = {(site, layer): e for (site, p, layer), e in plan.pulls.items() if p == phase}
+    return SteeringPlan(
+        {(site, "body", layer): edit for (site, layer), edit in edits.items()},
+        {(site, "body", layer): pull for (site, layer), pull in pulls.items()},
+    )
 
 
-def _check_stream(place: Place, pulls: Sequence[SubspacePull | None], hidden: int) -> None:
-    """Refuse a pull elsewhere than in the residual, or of another width."""
-    site, _, _ = place
-    wrong = [p.directions.shape[1] for p in pulls if p and p.directions.shape[1] != hidden]
-    if site != "residual" or wrong:
-        raise PlanError(
-            f"A steering plan pulls at the {site} site over '{wrong[0] if wrong else hidden}' "
-            f"dimensions. Expected the residual and {hidden}; use a plan made from this model's "
-            "neuron set."
-        )
+def _edit_of_step(table: PlanTable, site: Site, rows: int) -> TensorEdit:
+    def edit(layer: int, activation: Tensor) -> Tensor:  # (B, 1, units)
+        if activation.shape[:2] != (rows, 1):
+            raise PlanError(
+                f"Cannot steer '{activation.shape[:2]}' rows and positions. Expected one position "
+                f"of {rows} rows; say which rows there are before every change of them."
+            )
+        return change_values(activation, table, (site, "body", layer))
+
+    return edit
 
 
-def _check_place(place: Place, units: Tensor, *, layers: int, widths: Mapping[Site, int]) -> None:
-    """Refuse an edit of what the model does not have; *units* are ascending."""
-    site, phase, layer = place
-    if site not in widths or phase not in PHASES:
-        raise PlanError(
-            f"A steering plan edits site '{site}' in phase '{phase}'. Expected one of "
-            f"{', '.join(widths)} in one of {', '.join(PHASES)}; use one of these."
-        )
-    outside = [unit for unit in units.tolist() if not 0 <= unit < widths[site]]
-    if outside or not 0 <= layer < layers:
-        unit = f", unit '{outside[0]}'" if outside else ""
-        raise PlanError(
-            f"A steering plan edits layer '{layer}'{unit} at the {site} site. Expected layers "
-            f"0..{layers - 1} and units 0..{widths[site] - 1}; use a plan made from this model's "
-            "neuron set."
-        )
-
-
-def _make_edit(table: _Table, site: Site, clock: PositionClock) -> TensorEdit:
+def _make_edit(table: PlanTable, site: Site, clock: PositionClock) -> TensorEdit:
     def edit(layer: int, activation: Tensor) -> Tensor | None:  # (B, T, units)
         if activation.shape[1] != clock.new_tokens:
             raise PlanError(
                 f"Cannot steer '{activation.shape[1]}' positions whose places are not known. "
                 "Expected the whole decoder to run; call the model, not single layers of it."
             )
-        edited = None
+        edited = activation
         for phase, span in clock.spans.items():
             place = (site, phase, layer)
             if place not in table:
                 continue
-            changes = table[place] = [change.on(activation.device) for change in table[place]]
-            edited = activation.clone() if edited is None else edited
-            for change in changes:
-                change.apply(edited[:, span])
-        return edited
+            if span.stop - span.start == clock.new_tokens:
+                edited = change_values(edited, table, place)
+                continue
+            if edited is activation:
+                edited = activation.clone()
+            edited[:, span] = change_values(edited[:, span], table, place)
+        return None if edited is activation else edited
 
     return edit
 

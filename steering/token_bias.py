@@ -200,6 +200,12 @@ def make_token_bias(table: TokenTable, wanted: TokenBias) -> Tensor:
     return bias_V.masked_fill(table.is_spared, 0.0)
 
 
+@functools.lru_cache(maxsize=64)
+def read_token_bias(tokenizer: PreTrainedTokenizerBase, wanted: TokenBias) -> Tensor:
+    """Return `make_token_bias` of a tokenizer's table; made once, so do not change it."""
+    return make_token_bias(read_token_table(tokenizer), wanted)
+
+
 def _is_foreign(scripts: frozenset[str], own: frozenset[str]) -> bool:
     return bool(scripts - own - ({"Latn"} if scripts & own else set()))
 
@@ -303,6 +309,7 @@ class TokenBiasProcessor(LogitsProcessor):
             for row, (bias, spared) in enumerate(zip(biases, spared_ids, strict=True))
             if bias is not None and bias.any()
         }
+        self._stacked: Tensor | None = None  # (rows, vocab), where the logits are
 
     def __call__(self, _input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return new scores `(rows, vocab)`, of the device and type of those given.
@@ -315,11 +322,12 @@ class TokenBiasProcessor(LogitsProcessor):
                 f"There are logits for '{len(scores)}' rows and token biases for "
                 f"'{self._row_count}'. Expected as many; give one bias or None per row and beam."
             )
-        biased = scores.clone()
-        for row, bias in self._biases.items():
-            self._biases[row] = placed = _place(bias, scores)
-            biased[row, : len(placed)] += placed
-        return biased
+        if self._stacked is None or self._stacked.shape != scores.shape:
+            self._stacked = torch.zeros_like(scores)
+            for row, bias in self._biases.items():
+                placed = _place(bias, scores)
+                self._stacked[row, : len(placed)] = placed
+        return scores + self._stacked.to(scores)
 
 
 def _without(bias: Tensor, spared: Collection[int]) -> Tensor:

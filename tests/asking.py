@@ -10,9 +10,9 @@ from torch import Tensor
 
 from steering.conversation import Message
 from steering.engine import Engine, GenerationRequest
-from steering.generation import Sampling
 from steering.loading import LoadedModel
 from steering.steering_plan import NO_STEERING, SteeringPlan
+from steering.token_choice import Sampling
 from tests.conftest import EOS
 
 WAIT_S = 20  # far more than anything here takes; a test that hangs must fail

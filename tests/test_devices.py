@@ -21,12 +21,13 @@ from steering.cli.arguments import add_model_arguments, load_chosen_model
 from steering.corpus import open_corpus
 from steering.errors import ModelLoadError, SettingsError
 from steering.evaluation.perplexity import mean_nll_nats
-from steering.generation import Sampling, generate
+from steering.generation import generate
 from steering.hooks import input_device
 from steering.loading import LoadedModel, load_model
 from steering.recording import record
 from steering.steerer import steered
 from steering.steering_plan import NO_STEERING, PHASES
+from steering.token_choice import Sampling
 from tests.toy import EN, FR, make_random_plan
 
 LoadTiny = Callable[..., LoadedModel]

@@ -6,14 +6,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
-from steering.engine import Engine, GenerationRequest
-from steering.errors import GenerationError, ModelLoadError, PlanError
+from steering.engine import Engine, EngineLoad, GenerationRequest
+from steering.errors import (
+    EngineClosedError,
+    GenerationError,
+    ModelLoadError,
+    OutOfMemoryError,
+    PlanError,
+    QueueFullError,
+)
 from steering.generation import ReplyUpdate
 from steering.loading import LoadedModel
 from steering.steering_plan import NO_STEERING, PHASES, Edit, SteeringPlan
@@ -106,7 +114,8 @@ def test_stream_is_cumulative_and_ends_with_the_reply(engine: Engine, model: Loa
         assert earlier.finish_reasons == (None,)
     last = updates[-1]
     assert last.texts[0] == decode(model, greedy_by_hand(model, "Hello", tokens=12))
-    assert last == ReplyUpdate(last.texts, ("length",), ("",), 12)
+    assert (last.finish_reasons, last.notes, last.new_tokens) == (("length",), ("",), 12)
+    assert last.settled == (len(last.texts[0]),)
 
 
 def test_updates_come_while_the_model_is_still_writing(engine: Engine, gate: Gate) -> None:
@@ -120,6 +129,15 @@ def test_updates_come_while_the_model_is_still_writing(engine: Engine, gate: Gat
     assert gate.reached.wait(WAIT_S)
     assert gate.passes == 3
     stream.close()
+
+
+def test_updates_keep_the_pace_and_the_last_comes_at_once(engine: Engine) -> None:
+    began = time.monotonic()
+    updates = list(engine.stream(ask("Hello", tokens=60), pace_s=30.0))
+
+    assert time.monotonic() - began < 20
+    assert len(updates) <= 2
+    assert updates[-1].new_tokens == 60
 
 
 def test_heartbeat_comes_while_nothing_happens(engine: Engine, gate: Gate) -> None:
@@ -183,7 +201,7 @@ def test_stream_that_is_closed_while_it_waits_never_runs(engine: Engine, gate: G
         gate.open()
         assert first.result(WAIT_S).new_tokens == 2
 
-    assert heartbeat == ReplyUpdate(("", ""), (None, None), ("", ""), 0)
+    assert heartbeat == ReplyUpdate(("", ""), (None, None), ("", ""), 0, place=1)
     engine.reply(ask("a", tokens=1))
     assert gate.passes == 2 + 1
 
@@ -234,11 +252,12 @@ def test_parallel_requests_do_not_mix(engine: Engine) -> None:
     ("bad", "error", "message"),
     [
         (ask("Hello", plans=(OUTSIDE,)), PlanError, "layer '99'"),
-        (ask("Hello", plans=(STEER,) * 2), PlanError, "has '1' rows, but there are 2"),
-        (ask("a", "b", "c", plans=(STEER,) * 2), PlanError, "has '3' rows, but there are 2"),
+        (ask("Hello", plans=(STEER,) * 2), PlanError, "'2' steering plans for 1"),
+        (ask("a", "b", "c", plans=(STEER,) * 2), PlanError, "'2' steering plans for 3"),
+        (replace(ask("Hello"), guards=(None,) * 2), PlanError, "'2' guards for 1"),
         (ask("a", ""), GenerationError, "it is empty"),
         (ask("a", tokens=5000), GenerationError, "leaves no room"),
-        (GenerationRequest((), ()), PlanError, "'0' steering plans"),
+        (GenerationRequest((), ()), GenerationError, "'0' conversations"),
         (GenerationRequest((), (NO_STEERING,)), GenerationError, "'0' conversations"),
         (GenerationRequest(((),), (NO_STEERING,)), GenerationError, "it is empty"),
     ],
@@ -319,10 +338,10 @@ def test_full_queue_is_refused_at_once_and_opens_again(model: LoadedModel, gate:
         accepted = [pool.submit(engine.reply, ask("a", tokens=2))]
         assert gate.reached.wait(WAIT_S)
         accepted += [pool.submit(engine.reply, ask("a", tokens=2)) for _ in range(2)]
-        while engine._jobs.qsize() < 2:
+        while engine.load().waiting < 2:
             time.sleep(0.001)
 
-        with pytest.raises(GenerationError, match="'2' people are waiting already"):
+        with pytest.raises(QueueFullError, match="'2' people are waiting already"):
             engine.reply(ask("b"))
 
         gate.open()
@@ -338,7 +357,7 @@ def test_a_function_runs_between_replies_in_the_thread_of_the_model(
 ) -> None:
     gate.hold_pass(1)
     with ThreadPoolExecutor(2) as pool:
-        reply = pool.submit(engine.reply, ask("a", tokens=2))
+        reply = pool.submit(engine.reply, ask("a", tokens=20))
         assert gate.reached.wait(WAIT_S)
         assert not engine.has_waiting()
         called = pool.submit(
@@ -349,8 +368,10 @@ def test_a_function_runs_between_replies_in_the_thread_of_the_model(
         assert not called.done()
         gate.open()
 
-        assert called.result(WAIT_S) == (model, engine._thread, 2)
-        assert reply.result(WAIT_S).new_tokens == 2
+        *what, passes = called.result(WAIT_S)
+        assert what == [model, engine._thread]
+        assert passes < 20
+        assert reply.result(WAIT_S).new_tokens == 20
     assert not engine.has_waiting()
 
 
@@ -373,7 +394,7 @@ def test_closing_lets_running_and_waiting_requests_finish(model: LoadedModel, ga
     with ThreadPoolExecutor(3) as pool:
         replies = [pool.submit(engine.reply, ask("a", tokens=2)) for _ in range(2)]
         assert gate.reached.wait(WAIT_S)
-        while engine._jobs.qsize() < 1:
+        while engine.load().waiting < 1:
             time.sleep(0.001)
         closing = pool.submit(engine.close, timeout_s=WAIT_S)
         gate.open()
@@ -388,25 +409,115 @@ def test_request_after_closing_is_refused_and_does_not_wait(model: LoadedModel) 
     engine.close(timeout_s=WAIT_S)
     engine.close(timeout_s=WAIT_S)
 
-    with pytest.raises(GenerationError, match="This engine is closed"):
+    with pytest.raises(EngineClosedError, match="This engine is closed"):
         next(engine.stream(ask("Hello"), heartbeat_s=0.01))
 
 
-def test_closing_returns_although_the_model_is_stuck_and_the_queue_is_full(
-    model: LoadedModel, gate: Gate
-) -> None:
-    gate.hold_pass(1)
-    engine = Engine(lambda: model, max_waiting=1)
+def test_closing_cancels_what_is_not_finished_in_time(model: LoadedModel, gate: Gate) -> None:
+    gate.hold_pass(2)
+    engine = Engine(lambda: model, max_rows=1)
     with ThreadPoolExecutor(2) as pool:
-        replies = [pool.submit(engine.reply, ask("a", tokens=1))]
+        running = pool.submit(engine.reply, ask("Hello", tokens=500))
         assert gate.reached.wait(WAIT_S)
-        replies.append(pool.submit(engine.reply, ask("a", tokens=1)))
-        while engine._jobs.qsize() < 1:
+        waiting = pool.submit(engine.reply, ask("a", tokens=1))
+        while engine.load().waiting < 1:
             time.sleep(0.001)
 
         engine.close(timeout_s=0.05)
         gate.open()
 
-        assert [reply.result(WAIT_S).new_tokens for reply in replies] == [1, 1]
+        assert running.result(WAIT_S).finish_reasons == ("stopped",)
+        assert running.result(WAIT_S).new_tokens in (2, 3)
+        with pytest.raises(EngineClosedError, match="ends before your turn"):
+            waiting.result(WAIT_S)
     engine.close(timeout_s=WAIT_S)
     assert not engine._thread.is_alive()
+
+
+# Together.
+
+
+def test_requests_are_answered_together_as_if_alone(
+    model: LoadedModel, engine: Engine, gate: Gate
+) -> None:
+    requests = [ask(text, tokens=12) for text in ("Hello", "a", "xyz")]
+    alone = [engine.reply(request) for request in requests]
+    gate.hold_pass(gate.passes + 2)
+    before = gate.passes
+    with ThreadPoolExecutor(3) as pool:
+        replies = [pool.submit(engine.reply, requests[0])]
+        assert gate.reached.wait(WAIT_S)
+        replies += [pool.submit(engine.reply, request) for request in requests[1:]]
+        while engine.load().waiting < 2:
+            time.sleep(0.001)
+        assert engine.load().running_rows == 1
+        gate.open()
+        assert [reply.result(WAIT_S) for reply in replies] == alone
+    assert gate.passes - before <= 1 + 11 + 2 + 11  # and not three times twelve
+    assert engine.load() == EngineLoad(0, 0, 0)
+
+
+def test_request_waits_where_there_are_no_rows_left_and_says_its_place(
+    model: LoadedModel, gate: Gate
+) -> None:
+    gate.hold_pass(2)
+    with running(lambda: model, max_rows=2) as engine, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(engine.reply, ask("a", "b", tokens=3))
+        assert gate.reached.wait(WAIT_S)
+        streams = [engine.stream(ask("c", tokens=2), heartbeat_s=0.01) for _ in range(2)]
+        places = [next(stream).place for stream in streams]
+        streams[0].close()
+        moved_up = next(streams[1]).place
+        gate.open()
+
+        assert (places, moved_up) == ([1, 2], 1)
+        assert list(streams[1])[-1].new_tokens == 2
+        assert first.result(WAIT_S).new_tokens == 6
+
+
+def test_request_of_more_rows_than_there_are_runs_alone(model: LoadedModel) -> None:
+    with running(lambda: model, max_rows=2) as engine:
+        assert engine.reply(ask("a", "b", "c", tokens=2)).new_tokens == 6
+
+
+def test_time_limit_ends_an_answer(engine: Engine, gate: Gate) -> None:
+    gate.hold_pass(3)
+    request = replace(ask("Hello", tokens=500), time_limit_s=0.05)
+    with ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(engine.reply, request)
+        assert gate.reached.wait(WAIT_S)
+        time.sleep(0.06)
+        gate.open()
+
+        assert reply.result(WAIT_S).finish_reasons == ("time",)
+        assert reply.result(WAIT_S).new_tokens == 3
+
+
+def test_full_memory_ends_the_longest_request_and_no_other(
+    engine: Engine, model: LoadedModel
+) -> None:
+    """The fourth pass over two rows runs out of memory half way through the layers."""
+    alone = engine.reply(ask("a", tokens=20))
+    passes = 0
+
+    def fail_once(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        nonlocal passes
+        is_of_both = args[0].shape[:2] == (2, 1)
+        passes += is_of_both
+        if is_of_both and passes == 4:
+            raise torch.OutOfMemoryError("full")
+
+    handle = model.model.model.layers[1].register_forward_pre_hook(fail_once)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            long = pool.submit(engine.reply, ask("Hello there, this is long", tokens=400))
+            while engine.load().running_rows < 1:
+                time.sleep(0.001)
+            short = pool.submit(engine.reply, ask("a", tokens=20))
+            assert short.result(WAIT_S) == alone
+            with pytest.raises(OutOfMemoryError, match="Write a shorter message"):
+                long.result(WAIT_S)
+    finally:
+        handle.remove()
+    assert passes == 4
+    assert engine.reply(ask("a", tokens=20)) == alone

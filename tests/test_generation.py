@@ -12,11 +12,12 @@ import torch
 from steering.conversation import Message
 from steering.engine import GenerationRequest
 from steering.errors import GenerationError
-from steering.generation import Sampling, generate, generate_conversations
+from steering.generation import generate, generate_conversations
 from steering.loading import LoadedModel
 from steering.steerer import steered
 from steering.steering_plan import NO_STEERING, PHASES, Edit, SteeringPlan, TokenBias
 from steering.token_bias import read_token_table
+from steering.token_choice import Sampling
 from tests.asking import ask, decode, greedy_by_hand, running
 from tests.conftest import EOS
 from tests.toy import FR, make_random_plan
@@ -160,5 +161,5 @@ def test_full_memory_is_said_so(model: LoadedModel, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(model.model, "generate", fail)
 
-    with pytest.raises(GenerationError, match=r"ran out of memory on '2' prompts of \d+ tokens"):
+    with pytest.raises(GenerationError, match=r"ran out of memory on '2' answers of \d+ tokens"):
         generate(model, ["a", "b"])

@@ -34,7 +34,6 @@ from steering.evaluation.proportions import Proportion
 from steering.evaluation.quality import instructed_nll_nats
 from steering.evaluation.report import CurvePoint
 from steering.everyday_prompts import PROMPTS_TO_TUNE
-from steering.generation import Sampling
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
 from steering.methods import parse_method
@@ -42,6 +41,7 @@ from steering.neuron_set import CalibrationPoint, NeuronSet
 from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from steering.steerer import check_set_fits_model
 from steering.steering_plan import check_layers
+from steering.token_choice import Sampling
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

@@ -28,9 +28,9 @@ from steering.evaluation.plots import check_plot_path, plot_forcing, plot_matrix
 from steering.evaluation.prompt_files import read_prompts
 from steering.evaluation.quality import instructed_nll_nats
 from steering.evaluation.report import lpr, matrix_markdown, methods_markdown, success_matrix
-from steering.generation import Sampling
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
+from steering.token_choice import Sampling
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

@@ -18,9 +18,9 @@ from steering.errors import SettingsError
 from steering.evaluation.everyday import everyday_conversations
 from steering.evaluation.forcing import ForcingPrompt
 from steering.evaluation.switching import SwitchingResult, run_switching
-from steering.generation import Sampling
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL
+from steering.token_choice import Sampling
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

@@ -9,15 +9,16 @@ can tell (the grammar of the bundled model can). Knows neither files nor the gra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from steering.conversation import Message
 from steering.detection import identify_reply
 from steering.evaluation.proportions import Proportion, harmonic_mean
-from steering.generation import Sampling, generate_conversations
+from steering.generation import generate_conversations
 from steering.languages import Language
 from steering.steering_plan import SteeringPlan
+from steering.token_choice import Sampling
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
@@ -142,18 +143,21 @@ def run_forcing(
         prompts: What to ask.
         condition: How the language is asked for.
         languages: Those the detector chooses from.
-        sampling: Greedy, 120 tokens, when omitted.
-        batch_rows: Prompts per batch; changes speed alone when greedy.
+        sampling: Greedy, 120 tokens, when omitted. Its seed is the first prompt's, the next
+            number the second's, and so on.
+        batch_rows: Prompts per batch; changes speed alone.
         progress: Called with the number of prompts answered since the last call.
     """
     outcomes: list[ForcingOutcome] = []
+    chosen = sampling or Sampling()
+    seeds = {id(prompt): chosen.seed + place for place, prompt in enumerate(prompts)}
     for batch in _batches(sorted(prompts, key=lambda prompt: len(prompt.text)), batch_rows):
         texts = [p.instructed_text if condition.is_instructed else p.text for p in batch]
         replies = generate_conversations(
             model,
             [(Message("user", text),) for text in texts],
             plans=[condition.make_plan(prompt) for prompt in batch],
-            sampling=sampling,
+            sampling=[replace(chosen, seed=seeds[id(prompt)]) for prompt in batch],
         )
         outcomes += [
             judge_reply(prompt, reply, languages=languages)

@@ -7,14 +7,15 @@ grammar that may judge answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from steering.conversation import Message
 from steering.evaluation.forcing import Condition, ForcingOutcome, ForcingPrompt, judge_reply
 from steering.evaluation.proportions import Proportion
-from steering.generation import Sampling, generate_conversations
+from steering.generation import generate_conversations
 from steering.languages import Language
+from steering.token_choice import Sampling
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
@@ -75,14 +76,17 @@ def run_switching(
         conversations: Equally many turns each; all change their target at the same turn.
         condition: How the language is asked for.
         languages: Those the detector chooses from.
-        sampling: Greedy, 120 tokens, when omitted.
+        sampling: Greedy, 120 tokens, when omitted. Its seed is the first conversation's, the next
+            number the second's, and so on.
         batch_rows: Conversations per batch.
         progress: Called with the number of answers since the last call.
     """
     turns: list[list[ForcingOutcome]] = [[] for _ in conversations[0]]
+    chosen = sampling or Sampling()
     for start in range(0, len(conversations), batch_rows):
         batch = conversations[start : start + batch_rows]
         histories: list[tuple[Message, ...]] = [()] * len(batch)
+        settings = [replace(chosen, seed=chosen.seed + start + row) for row in range(len(batch))]
         for turn, outcomes in enumerate(turns):
             prompts = [conversation[turn] for conversation in batch]
             texts = [p.instructed_text if condition.is_instructed else p.text for p in prompts]
@@ -91,7 +95,7 @@ def run_switching(
                 for history, text in zip(histories, texts, strict=True)
             ]
             plans = [condition.make_plan(prompt) for prompt in prompts]
-            replies = generate_conversations(model, asked, plans=plans, sampling=sampling)
+            replies = generate_conversations(model, asked, plans=plans, sampling=settings)
             histories = [
                 (*messages, Message("assistant", reply))
                 for messages, reply in zip(asked, replies, strict=True)

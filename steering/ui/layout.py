@@ -32,6 +32,7 @@ class Parts:
     language: gr.Dropdown
     level: gr.Radio
     compare: gr.Checkbox
+    guard: gr.Checkbox
     chat: gr.Chatbot
     twin_column: gr.Column
     twin: gr.Chatbot
@@ -74,6 +75,12 @@ def lay_out(languages: Sequence[Language], model: str, *, has_set: bool = True) 
         compare = gr.Checkbox(
             label="Also show the answer without steering", container=False, interactive=has_set
         )
+        guard = gr.Checkbox(
+            value=True,
+            label="Write a passage again when it is in another language",
+            container=False,
+            interactive=has_set,
+        )
     with gr.Row(elem_id="answers"):
         with gr.Column(min_width=300):
             chat = _chatbot("Answers", "chat", questions=_questions(model))
@@ -95,8 +102,9 @@ def lay_out(languages: Sequence[Language], model: str, *, has_set: bool = True) 
         retry = gr.Button("Ask again", size="sm", min_width=120)
         new_chat = gr.Button("New chat", size="sm", min_width=120)
     return Parts(
-        language=language, level=level, compare=compare, chat=chat, twin_column=twin_column,
-        twin=twin, box=box, send=send, stop=stop, retry=retry, new_chat=new_chat, status=status,
+        language=language, level=level, compare=compare, guard=guard, chat=chat,
+        twin_column=twin_column, twin=twin, box=box, send=send, stop=stop, retry=retry,
+        new_chat=new_chat, status=status,
         timer=gr.Timer(0.5), wish=gr.State(None), turn=gr.State(""), panel=panel,
     )  # fmt: skip
 

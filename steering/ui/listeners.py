@@ -1,5 +1,6 @@
 """Connects the page: which listener runs when, and the endpoint `/chat` for programs."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import gradio as gr
 from gradio.events import Dependency, api
 
 from steering.conversation import Message
+from steering.errors import GenerationError
 from steering.ui.chat import Chat
 from steering.ui.layout import Parts
 from steering.ui.set_listeners import SetListeners
@@ -30,7 +32,7 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat) -> None:
     turns = Turns(parts, chat)
     shown = [parts.chat, parts.twin]
     state = [*shown, parts.send, parts.stop, parts.turn, parts.wish]
-    asked = [*shown, parts.language, parts.level, parts.compare]
+    asked = [*shown, parts.language, parts.level, parts.compare, parts.guard]
     message = [parts.box, parts.turn]
     picked = parts.chat.example_select(turns.pick_example, None, parts.box, **_QUICK)
     for sent in (parts.send.click, parts.box.submit, picked.success):
@@ -65,21 +67,41 @@ def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
         ended(turns.settle, parts.turn, [parts.send, parts.stop, parts.turn], **_QUICK)
 
 
-def make_endpoint(chat: Chat) -> Callable[[str, str, str], Iterator[str]]:
+def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
     """Return what `/chat` calls; its signature and docstring are the API's documentation."""
+    asking: set[str] = set()  # sessions that have a request running
 
-    def answer(message: str, language: str = "none", steering: str = "normal") -> Iterator[str]:
+    def answer(
+        message: str,
+        language: str = "none",
+        steering: str = "normal",
+        guard: bool = True,
+        request: gr.Request | None = None,
+    ) -> Iterator[str]:
         """Answer a message in a chosen language; streams the answer so far.
+
+        One request per session at a time.
 
         Args:
             message: The message, in any language.
             language: Code of the answer's language, such as `fr`; `none` forces none.
             steering: off, gentle, normal or strong.
+            guard: Whether a passage in another language is written again.
+            request: Who asks; filled in by gradio.
         """
+        session = (request and request.session_hash) or uuid.uuid4().hex
         with errors_in_words(is_page=False):
-            wish = chat.read_wish(language, steering)
-            for update in chat.answer([Message("user", message)], wish):
-                yield update.texts[0]
+            if session in asking:
+                raise GenerationError(
+                    "An answer is being written for this session. Wait for its end, or cancel it."
+                )
+            asking.add(session)
+            try:
+                wish = chat.read_wish(language, steering, has_guard=guard)
+                for update in chat.answer([Message("user", message)], wish):
+                    yield update.texts[0]
+            finally:
+                asking.discard(session)
 
     return answer
 
@@ -98,7 +120,7 @@ def _offer_set(page: gr.Blocks, parts: Parts, offer: SetListeners) -> None:
     """Offer to make a missing set, show how it goes, and open the choices once it is there."""
     panel = offer.panel
     shown = [panel.column, panel.words, panel.make, panel.stop, panel.timer, panel.seen]
-    outputs = [*shown, parts.language, parts.level, parts.compare]
+    outputs = [*shown, parts.language, parts.level, parts.compare, parts.guard]
     page.load(offer.look, panel.seen, outputs, **_QUICK)
     panel.timer.tick(offer.look, panel.seen, outputs, **_QUICK)
     panel.make.click(offer.start, panel.seen, outputs, **_QUICK)

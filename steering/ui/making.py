@@ -25,7 +25,7 @@ from steering.corpus import hash_rows_read
 from steering.engine import Engine, GenerationRequest
 from steering.errors import SettingsError, SteeringError, StoppedError
 from steering.from_model import MadeCorpora, Questions, make_corpora
-from steering.generation import ReplyUpdate, Sampling
+from steering.generation import ReplyUpdate
 from steering.kept_sets import find_kept_set, kept_set_path
 from steering.languages import LANGUAGES, Language
 from steering.lape import LapeParameters
@@ -36,6 +36,7 @@ from steering.partial_results import PartialResults
 from steering.recording import RecordingOptions, record
 from steering.steerer import check_set_fits_model
 from steering.steering_plan import NO_STEERING
+from steering.token_choice import Sampling
 from steering.ui.wording import in_words
 
 log = logging.getLogger(__name__)

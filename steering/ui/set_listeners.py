@@ -73,6 +73,7 @@ class SetListeners:
             ),
             self._parts.level: gr.Radio(interactive=True),
             self._parts.compare: gr.Checkbox(interactive=True),
+            self._parts.guard: gr.Checkbox(interactive=True),
             self.panel.column: gr.Column(visible=is_news),
             self.panel.timer: gr.Timer(active=False),
             self.panel.seen: _SET,

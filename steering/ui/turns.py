@@ -95,10 +95,11 @@ class Turns:
         language: str,
         level: str,
         has_twin: bool,
+        has_guard: bool,
     ) -> Updates:
         """Show the question and remember what was asked for; the message is checked already."""
         with errors_in_words():
-            wish = self._chat.read_wish(language, level, has_twin=has_twin)
+            wish = self._chat.read_wish(language, level, has_twin=has_twin, has_guard=has_guard)
             return {self._parts.box: "", **self._start(history, twin, message, wish)}
 
     def pick_example(self, event: gr.SelectData) -> str:
@@ -112,6 +113,7 @@ class Turns:
         language: str,
         level: str,
         has_twin: bool,
+        has_guard: bool,
         last: Wish | None,
     ) -> Updates:
         """Ask the last question again, as the choices are by this time.
@@ -119,7 +121,7 @@ class Turns:
         If they are the same as before, another answer is drawn: the first would only come again.
         """
         with errors_in_words():
-            wish = self._chat.read_wish(language, level, has_twin=has_twin)
+            wish = self._chat.read_wish(language, level, has_twin=has_twin, has_guard=has_guard)
             if last is not None and replace(last, attempt=0) == wish:
                 wish = last.next_attempt()
             question = to_plain(up_to_question(history))[-1].content
@@ -214,6 +216,8 @@ class Turns:
             line = self._chat.line_under(text, wish, notes_on(update, row))
             return show_answer(text, line)
         waits = LOADING if not self._chat.engine.is_ready else "Writing …"
+        if update.place:
+            waits = f"Waiting: number {update.place} in the queue"
         return show_answer(text, badge_html(None, [waits]))
 
 

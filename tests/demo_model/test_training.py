@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from demo_model.batches import NO_LOSS, BatchMaker
@@ -54,6 +55,7 @@ def test_interrupted_run_ends_with_the_same_weights(text_folder: Path, tmp_path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Recipe, "steps", property(lambda self: 3))  # stopped after the third step
         patch.setattr(Recipe, "rate", lambda self, step: _rate(step))
+        patch.setattr("demo_model.train.export_weights", lambda *_: None)
         run("parts", "parts_out", TINY)
     run("parts", "parts_out", TINY)
 
@@ -62,6 +64,11 @@ def test_interrupted_run_ends_with_the_same_weights(text_folder: Path, tmp_path:
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
     assert whole.dtype == torch.float16
+    ends = [load_file(tmp_path / "parts" / f"end-{step}.safetensors") for step in (4, 6)]
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(ends[0][name], ends[1][name])
+    mean = (ends[0][name].double() + ends[1][name].double()) / 2
+    assert torch.equal(whole.state_dict()[name], mean.half())
     assert whole.generation_config.do_sample is False
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "whole_out")
     assert tokenizer.chat_template

@@ -12,10 +12,11 @@ from steering.evaluation.forcing import (
     judge_reply,
     run_forcing,
 )
-from steering.generation import Sampling, generate_conversations
+from steering.generation import generate_conversations
 from steering.languages import LANGUAGES
 from steering.loading import LoadedModel
 from steering.steering_plan import NO_STEERING
+from steering.token_choice import Sampling
 
 EN, FR, JA = (LANGUAGES[code] for code in ("en", "fr", "ja"))
 FRENCH = "Le chat est sur le canapé. Il dort."

@@ -9,10 +9,11 @@ import pytest
 from steering.conversation import Message
 from steering.evaluation.forcing import Condition, ForcingOutcome, ForcingPrompt
 from steering.evaluation.switching import SwitchingResult, run_switching
-from steering.generation import Sampling, generate_conversations
+from steering.generation import generate_conversations
 from steering.languages import LANGUAGES, Language
 from steering.loading import LoadedModel
 from steering.steering_plan import SteeringPlan
+from steering.token_choice import Sampling
 from tests.toy import make_random_plan
 
 EN, FR, JA = (LANGUAGES[code] for code in ("en", "fr", "ja"))

@@ -21,6 +21,7 @@ class ScriptedEngine:
 
     def __init__(self, *, is_ready: bool = True, error: Exception | None = None) -> None:
         self.requests: list[GenerationRequest] = []
+        self.paces: list[float] = []
         self.running = 0
         self.error = error
         self.word_s = 0.01
@@ -41,9 +42,14 @@ class ScriptedEngine:
             raise self.error
 
     def stream(
-        self, request: GenerationRequest, *, heartbeat_s: float | None = None
+        self,
+        request: GenerationRequest,
+        *,
+        heartbeat_s: float | None = None,
+        pace_s: float = 0.0,
     ) -> Generator[ReplyUpdate, None, None]:
         self.requests.append(request)
+        self.paces.append(pace_s)
         self.running += 1
         rows = len(request.plans)
         try:

@@ -1,7 +1,6 @@
 """Tests of one turn: what is asked of the engine, and how often the page is told."""
 
 import itertools
-import time
 from dataclasses import replace
 
 import pytest
@@ -79,13 +78,12 @@ def test_only_another_attempt_draws(chat: Chat, engine: ScriptedEngine) -> None:
     assert {sampling.max_new_tokens for sampling in samplings} == {40}
 
 
-def test_the_page_is_told_at_most_ten_times_a_second(chat: Chat, engine: ScriptedEngine) -> None:
-    engine.word_s = 0.02
-    began = time.monotonic()
-    updates = list(chat.answer(QUESTION, FR))
+def test_the_page_asks_to_be_told_at_most_ten_times_a_second(
+    chat: Chat, engine: ScriptedEngine
+) -> None:
+    list(chat.answer(QUESTION, FR))
 
-    assert len(updates) <= 2 + (time.monotonic() - began) / 0.1
-    assert updates[-1].texts == (FRENCH,)
+    assert engine.paces == [0.1]
 
 
 def test_closing_an_answer_stops_the_engine(chat: Chat, engine: ScriptedEngine) -> None:

@@ -51,7 +51,11 @@ class AnsweringEngine:
     is_running = False
 
     def stream(
-        self, request: GenerationRequest, *, heartbeat_s: float | None = None
+        self,
+        request: GenerationRequest,
+        *,
+        heartbeat_s: float | None = None,
+        pace_s: float = 0.0,
     ) -> Generator[ReplyUpdate, None, None]:
         if self.error is not None:
             raise self.error

@@ -37,7 +37,7 @@ def write_all(turns: Turns, parts: Parts, message: str, wish: Wish) -> Updates:
 
 
 def test_a_message_becomes_the_question_and_the_box_is_empty(turns: Turns, parts: Parts) -> None:
-    updates = turns.begin("Where is the cat?", [], [], "fr", "normal", False)
+    updates = turns.begin("Where is the cat?", [], [], "fr", "normal", False, True)
 
     assert updates[parts.box] == ""
     assert updates[parts.chat] == [QUESTION]
@@ -47,7 +47,7 @@ def test_a_message_becomes_the_question_and_the_box_is_empty(turns: Turns, parts
 
 
 def test_a_twin_gets_the_question_as_well(turns: Turns, parts: Parts) -> None:
-    updates = turns.begin("Where is the cat?", [], [], "fr", "normal", True)
+    updates = turns.begin("Where is the cat?", [], [], "fr", "normal", True, True)
 
     assert updates[parts.twin] == [QUESTION]
 
@@ -132,7 +132,7 @@ def test_asking_again_draws_another_answer_only_if_nothing_else_changed(
 ) -> None:
     history = [QUESTION, show_answer(FRENCH, "")]
 
-    updates = turns.begin_again(history, [], "fr", "normal", False, last)
+    updates = turns.begin_again(history, [], "fr", "normal", False, True, last)
 
     assert updates[parts.chat] == [QUESTION]
     assert updates[parts.wish] == replace(FR, attempt=attempt)
@@ -142,8 +142,8 @@ def test_asking_again_replaces_the_twin_of_the_last_turn_alone(turns: Turns, par
     history = [QUESTION, show_answer(FRENCH, "")]
     with_twin = replace(FR, has_twin=True)
 
-    replaced = turns.begin_again(history, history, "fr", "normal", True, with_twin)
-    kept = turns.begin_again(history, history, "fr", "normal", False, FR)
+    replaced = turns.begin_again(history, history, "fr", "normal", True, True, with_twin)
+    kept = turns.begin_again(history, history, "fr", "normal", False, True, FR)
 
     assert replaced[parts.twin] == [QUESTION]
     assert kept[parts.twin] == history

@@ -1,0 +1,191 @@
+"""The plans of a batch's rows as tensors: what is done to the activations of every place.
+
+Knows plans and shapes, not hooks, positions or how a plan is made. Dimension key: see
+`activation_stats.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+
+from steering.architectures import Site, hidden_size, layer_count, neurons_per_layer
+from steering.errors import PlanError
+from steering.steering_plan import PHASES, Edit, Place, SteeringPlan, SubspacePull
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEdit:
+    """One place's edits of all rows, over the union of their units."""
+
+    units: Tensor | None  # (U,); None for all of them, in order
+    scale: Tensor | None  # (B, 1, U); 1 where a row leaves a unit alone; None for 1 everywhere
+    shift: Tensor  # (B, 1, U); 0 where a row leaves a unit alone
+
+    def on(self, device: torch.device) -> BatchEdit:
+        """Return it on a device: only a pass tells where a layer of a large model runs."""
+        if self.shift.device == device:
+            return self
+        units, scale = (None if t is None else t.to(device) for t in (self.units, self.scale))
+        return BatchEdit(units, scale, self.shift.to(device))
+
+    def apply(self, values: Tensor) -> Tensor:
+        """Return what becomes of `(B, T, units of the site)`."""
+        before = values if self.units is None else values[..., self.units]
+        shift = self.shift.to(before.dtype)
+        if self.scale is None:
+            after = before + shift
+        else:
+            after = torch.addcmul(shift, before, self.scale.to(before.dtype))
+        if self.units is None:
+            return after
+        edited = values.clone()
+        edited[..., self.units] = after
+        return edited
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPull:
+    """One place's pulls of all rows within one subspace; a row of another one has share 0."""
+
+    directions: Tensor  # (R, H)
+    point: Tensor  # (B, R)
+    share: Tensor  # (B, 1); 0 leaves a row alone
+
+    def on(self, device: torch.device) -> BatchPull:
+        """Return it on a device, as `BatchEdit.on`."""
+        if self.share.device == device:
+            return self
+        return BatchPull(*(t.to(device) for t in (self.directions, self.point, self.share)))
+
+    def apply(self, values: Tensor) -> Tensor:
+        """Return what becomes of the stream `(B, T, H)`; in float32, as the sums are long."""
+        positions = values.shape[1]
+        point, share = self.point, self.share
+        if positions > 1 and len(point) > 1:
+            point, share = (t.repeat_interleave(positions, 0) for t in (point, share))
+        flat = values.float().reshape(-1, values.shape[2])
+        missing = torch.addmm(point, flat, self.directions.T, alpha=-1).mul_(share)  # (B * T, R)
+        # A row of share 0 gets 0 added to it: the same bits.
+        return torch.addmm(flat, missing, self.directions).view_as(values).to(values.dtype)
+
+
+# What is done at each place, in this order.
+PlanTable: TypeAlias = dict[Place, list["BatchEdit | BatchPull"]]
+
+
+def change_values(values: Tensor, table: PlanTable, place: Place) -> Tensor:
+    """Return what becomes of values `(B, T, units)` at a place that the table has."""
+    changes = table[place] = [change.on(values.device) for change in table[place]]
+    for change in changes:
+        values = change.apply(values)
+    return values
+
+
+def make_plan_table(plans: Sequence[SteeringPlan], model: PreTrainedModel) -> PlanTable:
+    """Bring the edits and pulls of a batch's rows into a few tensors per place, on the CPU.
+
+    Args:
+        plans: One per row; one alone serves batches of any size.
+        model: Whose sites and type to use.
+
+    Raises:
+        PlanError: If there is no plan, or one does not fit the model.
+    """
+    if not plans:
+        raise PlanError("There are '0' steering plans. Expected one per batch row.")
+    neurons, hidden = neurons_per_layer(model.config), hidden_size(model.config)
+    widths: dict[Site, int] = {"gate": neurons, "value": neurons, "residual": hidden}
+    layers = layer_count(model.config)
+    table: PlanTable = {}
+    for place in dict.fromkeys(place for plan in plans for place in plan.edits):
+        edits = [plan.edits.get(place) for plan in plans]
+        units = torch.unique(torch.cat([edit.units for edit in edits if edit is not None]))
+        _check_place(place, units, layers=layers, widths=widths)
+        table[place] = [_stack_edits(edits, units, width=widths[place[0]], dtype=model.dtype)]
+    for place in dict.fromkeys(place for plan in plans for place in plan.pulls):
+        pulls = [plan.pulls.get(place) for plan in plans]
+        _check_place(place, torch.tensor([]), layers=layers, widths=widths)
+        _check_stream(place, pulls, hidden)
+        table.setdefault(place, []).extend(_stack_pulls(pulls))
+    return table
+
+
+def _stack_edits(
+    edits: Sequence[Edit | None], units: Tensor, *, width: int, dtype: torch.dtype
+) -> BatchEdit:
+    scale, shift = (make(len(edits), 1, len(units)) for make in (torch.ones, torch.zeros))
+    for row, edit in enumerate(edits):
+        if edit is not None:
+            at = torch.searchsorted(units, edit.units)
+            scale[row, 0, at], shift[row, 0, at] = edit.scale, edit.shift
+    is_scaled = any(edit is not None and not (edit.scale == 1).all() for edit in edits)
+    return BatchEdit(
+        None if len(units) == width else units,
+        scale.to(dtype) if is_scaled else None,
+        shift.to(dtype),
+    )
+
+
+def _stack_pulls(pulls: Sequence[SubspacePull | None]) -> list[BatchPull]:
+    """Return one for each subspace: those of one neuron set have one in common."""
+    spaces: list[Tensor] = []
+    for pull in pulls:
+        if pull is not None and not any(_is_same(pull.directions, one) for one in spaces):
+            spaces.append(pull.directions)
+    return [_stack_in_subspace(pulls, directions) for directions in spaces]
+
+
+def _stack_in_subspace(pulls: Sequence[SubspacePull | None], directions: Tensor) -> BatchPull:
+    nowhere = torch.zeros(len(directions))
+    inside = [
+        pull if pull is not None and _is_same(pull.directions, directions) else None
+        for pull in pulls
+    ]
+    return BatchPull(
+        directions,
+        torch.stack([nowhere if pull is None else pull.point for pull in inside]),
+        torch.tensor([[0.0 if pull is None else pull.share] for pull in inside]),
+    )
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    return one is other or torch.equal(one, other)
+
+
+def _check_stream(place: Place, pulls: Sequence[SubspacePull | None], hidden: int) -> None:
+    """Refuse a pull elsewhere than in the residual, or of another width."""
+    site, _, _ = place
+    wrong = [p.directions.shape[1] for p in pulls if p and p.directions.shape[1] != hidden]
+    if site != "residual" or wrong:
+        raise PlanError(
+            f"A steering plan pulls at the {site} site over '{wrong[0] if wrong else hidden}' "
+            f"dimensions. Expected the residual and {hidden}; use a plan made from this model's "
+            "neuron set."
+        )
+
+
+def _check_place(place: Place, units: Tensor, *, layers: int, widths: Mapping[Site, int]) -> None:
+    """Refuse an edit of what the model does not have; *units* are ascending."""
+    site, phase, layer = place
+    if site not in widths or phase not in PHASES:
+        raise PlanError(
+            f"A steering plan edits site '{site}' in phase '{phase}'. Expected one of "
+            f"{', '.join(widths)} in one of {', '.join(PHASES)}; use one of these."
+        )
+    ends = (units[0].item(), units[-1].item()) if len(units) else ()
+    outside = [unit for unit in ends if not 0 <= unit < widths[site]]
+    if outside or not 0 <= layer < layers:
+        unit = f", unit '{outside[0]}'" if outside else ""
+        raise PlanError(
+            f"A steering plan edits layer '{layer}'{unit} at the {site} site. Expected layers "
+            f"0..{layers - 1} and units 0..{widths[site] - 1}; use a plan made from this model's "
+            "neuron set."
+        )

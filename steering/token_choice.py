@@ -1,0 +1,173 @@
+"""Chooses the next token of every row of a batch, each row by its own settings and its own seed.
+
+Knows logits and settings, not the model or what the tokens say.
+Dimension key: B rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from steering.errors import GenerationError
+from steering.token_bias import TokenBiasProcessor
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+
+# What is passed as the ids so far to processors that do not look at them.
+_NO_IDS = cast("torch.LongTensor", torch.empty(0, dtype=torch.long))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. Temperature 0 is greedy; the seed makes sampling repeatable.
+
+    Args:
+        max_new_tokens: The answer's greatest length.
+        temperature: Divides the logits.
+        top_p: Draw from the likeliest tokens that have this probability together.
+        seed: Of this row's draws, whatever else is in the batch.
+        stop: Texts that end the answer where they would begin; they are left out of it.
+    """
+
+    max_new_tokens: int = 120
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense."""
+        for name, is_good, expected in (
+            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
+            ("temperature", 0 <= self.temperature <= 5, "between 0 and 5"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("stop", all(self.stop), "texts that are not empty"),
+        ):
+            if not is_good:
+                raise GenerationError(
+                    f"'{name}' is '{getattr(self, name)}'. Expected {expected}; correct it."
+                )
+
+
+@dataclass(slots=True)
+class RowChoice:
+    """What one row's choice depends on.
+
+    Args:
+        sampling: Its settings.
+        draws: Its own source of chance.
+        ids: Prompt and answer so far, for penalties; grows.
+    """
+
+    sampling: Sampling
+    draws: random.Random
+    ids: list[int]
+
+
+class TokenChooser:
+    """Chooses for the rows that a batch has at the moment."""
+
+    def __init__(
+        self,
+        rows: Sequence[RowChoice],
+        *,
+        bias: TokenBiasProcessor | None,
+        own: OwnProcessors,
+    ) -> None:
+        """Sort the rows by their settings, so that rows with the same are chosen for together.
+
+        Args:
+            rows: In the order of the batch.
+            bias: Of the rows' plans, for all rows.
+            own: What the model's makers recommend.
+        """
+        self._rows, self._bias, self._own = rows, bias, own
+        groups: dict[tuple[float, float], list[int]] = defaultdict(list)
+        for place, row in enumerate(rows):
+            if row.sampling.temperature > 0:
+                groups[row.sampling.temperature, row.sampling.top_p].append(place)
+        self._groups = [
+            (places, own.warpers(temperature, top_p))
+            for (temperature, top_p), places in groups.items()
+        ]
+
+    def choose(self, logits_BV: Tensor) -> list[int]:
+        """Return one token id per row."""
+        scores: Tensor = logits_BV.float()
+        if self._own.penalty is not None:
+            scores = scores.clone()
+            for place, row in enumerate(self._rows):
+                ids = cast("torch.LongTensor", torch.tensor([row.ids], device=scores.device))
+                own = cast("torch.FloatTensor", scores[place : place + 1])
+                scores[place] = self._own.penalty(ids, own)[0]
+        if self._bias is not None:
+            scores = self._bias(_NO_IDS, cast("torch.FloatTensor", scores))
+        chosen: list[int] = scores.argmax(dim=-1).tolist()
+        for places, warpers in self._groups:
+            part = scores[places] if len(places) < len(self._rows) else scores
+            drawn = _draw(warpers(_NO_IDS, part), [self._rows[p].draws for p in places])
+            for place, token in zip(places, drawn, strict=True):
+                chosen[place] = token
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class OwnProcessors:
+    """What a model's own generation settings ask for, beside temperature and top-p.
+
+    Args:
+        penalty: Against repetition; None where the settings have none.
+        top_k: How many of the likeliest tokens to draw from; None for all.
+    """
+
+    penalty: LogitsProcessor | None
+    top_k: int | None
+
+    def warpers(self, temperature: float, top_p: float) -> LogitsProcessorList:
+        """Return what makes of scores those that are drawn from."""
+        warpers = LogitsProcessorList([TemperatureLogitsWarper(float(temperature))])
+        if self.top_k:
+            warpers.append(TopKLogitsWarper(self.top_k))
+        if top_p < 1:
+            warpers.append(TopPLogitsWarper(float(top_p)))
+        return warpers
+
+
+def read_own_processors(config: GenerationConfig | None) -> OwnProcessors:
+    """Return what a model's generation settings ask for; what they leave open is left open."""
+    penalty = getattr(config, "repetition_penalty", None)
+    return OwnProcessors(
+        RepetitionPenaltyLogitsProcessor(penalty) if penalty not in (None, 1.0) else None,
+        getattr(config, "top_k", None) or None,
+    )
+
+
+def _draw(scores: Tensor, sources: Sequence[random.Random]) -> list[int]:
+    """Draw one token per row, where one number from the row's own source falls.
+
+    A number from Python's generator and not torch's: the same on every device, and one per token.
+    """
+    exact = torch.float32 if scores.device.type == "mps" else torch.float64
+    up_to = scores.softmax(dim=-1).to(exact).cumsum(dim=-1)
+    where = torch.tensor([[source.random()] for source in sources], dtype=exact)
+    where = where.to(scores.device) * up_to[:, -1:]
+    places = torch.searchsorted(up_to, where, right=True).clamp(max=scores.shape[-1] - 1)
+    drawn: list[int] = places[:, 0].tolist()
+    return drawn
