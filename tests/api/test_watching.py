@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
 from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
+from steering.api.asked import ChatCompletionRequest, SteeringFields
+from steering.api.replies import SteeringReport
 from steering.generation import ReplyUpdate
 from steering.guard import Rewrite
 from steering.languages import LANGUAGES
 from steering.neuron_set import NeuronSet
 from tests.api.serving import make_service, served
+from tests.started import ROOT
 from tests.ui.scripted import ScriptedEngine
 
+API = ROOT / "steering" / "api"
 QUESTION: Any = [{"role": "user", "content": "Where is the cat?"}]
 
 
@@ -94,6 +99,21 @@ def test_what_the_guard_did_and_what_was_left_out_is_told_and_counted(toy_set: N
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
     assert told["langsteer_rewrites_total"] == 1
+
+
+def test_every_field_route_code_and_counter_is_documented(http: httpx.Client) -> None:
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    counters = re.findall(r"^# TYPE (\w+) (?!gauge\n\1_created)", http.get("/metrics").text, re.M)
+    models = (ChatCompletionRequest, SteeringFields, SteeringReport)
+    fields = [name for model in models for name in model.model_fields]
+    fields += [*ChatCompletionRequest.only_as_usual, *ChatCompletionRequest.ignored]
+    codes = re.findall(r'code="(\w+)"', "".join(p.read_text() for p in API.glob("*.py")))
+
+    assert len(codes) > 5
+    assert [name for name in (*fields, *codes) if f"`{name}`" not in page] == []
+    shown = [name for name in counters if not name.endswith("_created")]
+    assert len(shown) == 8
+    assert [name for name in shown if name not in page] == []
 
 
 def test_the_routes_describe_themselves(http: httpx.Client) -> None:
