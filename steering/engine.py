@@ -23,7 +23,7 @@ from steering.errors import (
     OutOfMemoryError,
     QueueFullError,
 )
-from steering.generation import ReplyUpdate, make_answers
+from steering.generation import ReplyUpdate, make_answers, make_update
 from steering.guard import GuardSpec
 from steering.steering_plan import SteeringPlan
 from steering.token_choice import Sampling
@@ -443,16 +443,7 @@ class _Job:
             nothing = ("",) * self.rows
             place = self._place_of(self)
             return ReplyUpdate(nothing, (None,) * self.rows, nothing, 0, place=place)
-        views = [answer.view() for answer in self.answers]
-        return ReplyUpdate(
-            texts=tuple(view.text for view in views),
-            finish_reasons=tuple(view.reason for view in views),
-            notes=tuple(answer.prompt.note for answer in self.answers),
-            new_tokens=sum(view.tokens for view in views),
-            prompt_tokens=tuple(len(answer.prompt.token_ids) for answer in self.answers),
-            rewrites=tuple(view.rewrites for view in views),
-            settled=tuple(view.settled for view in views),
-        )
+        return make_update(self.answers)
 
     def _finish(self) -> None:
         with self._news:

@@ -165,3 +165,17 @@ def make_answers(
             conversations, plans, settings, guards or [None] * rows, strict=True
         )
     ]
+
+
+def make_update(answers: Sequence[Answer]) -> ReplyUpdate:
+    """Return the answers so far; may be called from any thread."""
+    views = [answer.view() for answer in answers]
+    return ReplyUpdate(
+        texts=tuple(view.text for view in views),
+        finish_reasons=tuple(view.reason for view in views),
+        notes=tuple(answer.prompt.note for answer in answers),
+        new_tokens=sum(view.tokens for view in views),
+        prompt_tokens=tuple(len(answer.prompt.token_ids) for answer in answers),
+        rewrites=tuple(view.rewrites for view in views),
+        settled=tuple(view.settled for view in views),
+    )

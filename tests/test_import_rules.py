@@ -34,6 +34,7 @@ USE = [
     "batch",
     "generation",
     "engine",
+    "zero_gpu",
     "calibration",
     "evaluation",
     "report_card",
@@ -122,6 +123,7 @@ ALLOWED: dict[str, list[str]] = {
         "generation",
         "token_choice",
     ],
+    "zero_gpu": [*WORDS, "loading", "batch", "generation", "engine"],
     "calibration": [
         *WORDS,
         *DATA,
