@@ -44,12 +44,16 @@ def serve(settings: Settings) -> None:
     """
     _check_address(settings.server_name, settings.server_port)
     neurons = None if settings.neuron_set is None else load_neuron_set(settings.neuron_set)
-    engine = Engine(lambda: _load(settings, neurons), max_waiting=settings.max_waiting)
+    engine = Engine(
+        lambda: _load(settings, neurons),
+        max_waiting=settings.max_waiting,
+        max_rows=settings.max_rows,
+    )
     maker = None
     if neurons is None:
         maker = SetMaker(engine, settings.data, settings.chosen_languages())
         maker.begin()
-    chat = Chat(engine, neurons, settings.max_new_tokens, maker)
+    chat = Chat(engine, neurons, settings.max_new_tokens, maker, settings.time_limit)
     service = Service(
         engine=engine,
         served=ServedModel(settings.model, lambda: chat.set_in_use),

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from steering.api.asked import ChatCompletionRequest
 from steering.api.choosing import Choice, ServedModel
-from steering.api.metrics import Metrics, RequestClock, is_being_written
+from steering.api.metrics import Metrics, RequestClock
 from steering.api.refusals import Refusal, refuse
 from steering.api.replies import (
     ChatCompletion,
@@ -32,9 +32,12 @@ from steering.api.replies import (
 )
 from steering.engine import Engine, GenerationRequest
 from steering.errors import EngineClosedError
-from steering.generation import ReplyUpdate, Sampling
+from steering.generation import ReplyUpdate
+from steering.token_choice import Sampling
 
 _HEARTBEAT_S = 0.1  # how late a client that left is noticed while nothing is written
+# Between updates: often enough to read along, and not at the expense of everybody's tokens.
+_STREAM_PACE_S, _WHOLE_PACE_S = 0.03, 0.1
 # The status of a stream is decided when the answer begins, or after this time: from then on what
 # goes wrong can only be told within the stream.
 _DECIDE_S = 10.0
@@ -123,7 +126,7 @@ class Answer:
             async for update in self._updates:
                 self._first = update
                 is_late = time.monotonic() - began_s > _DECIDE_S
-                if is_late or is_being_written(update) or is_finished(update):
+                if is_late or has_begun(update) or is_finished(update):
                     return
             raise _closed()
         except BaseException:
@@ -153,7 +156,7 @@ class Answer:
         yield writer.add(Delta(role="assistant", content=""))
         try:
             async for last in self._from_first():
-                settled = settled_text(last, is_guarded=self._choice.guard is not None)
+                settled = settled_text(last)
                 if len(settled) > len(sent):
                     yield writer.add(Delta(content=settled[len(sent) :]))
                     sent, quiet_since_s = settled, time.monotonic()
@@ -182,7 +185,8 @@ class Answer:
         """Yield the engine's updates as long as there is somebody to read them."""
         service = self._service
         clock = RequestClock(service.metrics)
-        updates = service.engine.stream(job, heartbeat_s=_HEARTBEAT_S)
+        pace_s = _STREAM_PACE_S if self._asked.stream else _WHOLE_PACE_S
+        updates = service.engine.stream(job, heartbeat_s=_HEARTBEAT_S, pace_s=pace_s)
         in_thread = partial(to_thread.run_sync, limiter=service.threads)
         try:
             while (update := await in_thread(next, updates, None)) is not None:
@@ -200,7 +204,6 @@ class Answer:
         report = await to_thread.run_sync(
             report_on, last, self._choice, limiter=self._service.threads
         )
-        self._service.metrics.rewrites.inc(len(report.rewrites))
         self._service.metrics.off_target.inc(report.verdict == "off_target")
         return report
 
@@ -255,11 +258,16 @@ def make_job(service: Service, asked: ChatCompletionRequest, choice: Choice) -> 
     )
 
 
-def settled_text(update: ReplyUpdate, *, is_guarded: bool) -> str:
+def settled_text(update: ReplyUpdate) -> str:
     """Return the part of an answer that will not change any more: a stream takes nothing back."""
-    if is_guarded and not is_finished(update):
-        return ""
-    return update.texts[0]
+    if is_finished(update):
+        return update.texts[0]
+    return update.texts[0][: sum(update.settled)]
+
+
+def has_begun(update: ReplyUpdate) -> bool:
+    """Say whether an answer's turn has come."""
+    return bool(update.prompt_tokens)
 
 
 def is_finished(update: ReplyUpdate) -> bool:

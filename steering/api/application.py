@@ -42,6 +42,7 @@ def make_api(service: Service, *, key: str = "") -> FastAPI:
         service: The engine, the model, and the limits.
         key: What every client has to show; empty: nothing.
     """
+    service.metrics.watch(service.engine.load)
     api = FastAPI(
         title="Langsteer",
         openapi_url="/v1/openapi.json",
@@ -128,19 +129,19 @@ def _health(service: Service) -> Health:
     return Health(status="ready" if service.engine.is_ready else "loading", model=model)
 
 
-def _answer_refusal(_: Request, err: Refusal) -> Response:
+async def _answer_refusal(_: Request, err: Refusal) -> Response:
     return err.response()
 
 
-def _answer_unexpected(_: Request, __: Exception) -> Response:
+async def _answer_unexpected(_: Request, __: Exception) -> Response:
     return went_wrong().response()  # the server logs it
 
 
-def _answer_wrong_fields(_: Request, err: RequestValidationError) -> Response:
+async def _answer_wrong_fields(_: Request, err: RequestValidationError) -> Response:
     return refuse_fields(err.errors()).response()
 
 
-def _answer_http_error(request: Request, err: HTTPException) -> Response:
+async def _answer_http_error(request: Request, err: HTTPException) -> Response:
     if err.status_code == 413:
         return refuse_long_body().response()
     where = f"{request.method} {request.url.path}"

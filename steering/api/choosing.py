@@ -11,7 +11,7 @@ from steering.api.asked import ChatCompletionRequest, SteeringFields
 from steering.api.refusals import Refusal
 from steering.detection import language_of_prompt
 from steering.errors import PlanError, SteeringError, UnknownLanguageError
-from steering.guard import GuardSpec
+from steering.guard import GuardSpec, make_guard
 from steering.languages import Language, parse_language
 from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet
@@ -111,9 +111,9 @@ class ServedModel:
         )
         try:
             plan = make_plan(neurons, request)
+            guard = make_guard(neurons, request) if fields.guard else None
         except SteeringError as err:
             raise Refusal(400, str(err), param="steering") from err
-        guard = _make_guard(neurons, request) if fields.guard else None
         return Choice(language, plan, guard, neurons.languages)
 
     def _read_language(self, fields: SteeringFields, neurons: NeuronSet | None) -> Language | None:
@@ -125,15 +125,6 @@ class ServedModel:
             return parse_language(fields.language, known=neurons.languages)
         except SteeringError as err:
             raise Refusal(400, str(err), param="steering.language") from err
-
-
-def _make_guard(neurons: NeuronSet, request: SteeringRequest) -> GuardSpec | None:
-    try:
-        from steering.guard import make_guard  # type: ignore[attr-defined]  # comes with the guard
-    except ImportError:
-        return None
-    guard: GuardSpec = make_guard(neurons, request)
-    return guard
 
 
 def _no_set(language: str) -> str:

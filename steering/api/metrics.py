@@ -4,9 +4,11 @@ Knows updates of a reply, not routes. Every application has a registry of its ow
 """
 
 import time
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from steering.engine import EngineLoad
 from steering.generation import ReplyUpdate
 
 _PREFIX = "langsteer"
@@ -31,8 +33,17 @@ class Metrics:
         self.first_token = self._histogram(
             "first_token_seconds", "From a request to its answer's first token."
         )
-        self.running = self._gauge("running_requests", "Requests that are being answered.")
-        self.waiting = self._gauge("waiting_requests", "Requests that wait for their turn.")
+        self._running = self._gauge(
+            "running_requests", "Requests that are being answered, the page's included."
+        )
+        self._waiting = self._gauge(
+            "waiting_requests", "Requests that wait for their turn, the page's included."
+        )
+
+    def watch(self, load: Callable[[], EngineLoad]) -> None:
+        """Show what an engine has to do, at the moment when somebody looks."""
+        self._running.set_function(lambda: load().running_requests)
+        self._waiting.set_function(lambda: load().waiting)
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -49,33 +60,26 @@ class Metrics:
 
 
 class RequestClock:
-    """Counts one request as its updates come: it waits, then it runs, then it is over."""
+    """Counts one request as its updates come."""
 
     def __init__(self, metrics: Metrics) -> None:
         """Begin; call `stop` in the end, whatever happens."""
         self._metrics = metrics
         self._began_s = time.monotonic()
-        self._tokens = 0
-        self._gauge = metrics.waiting
-        self._gauge.inc()
+        self._has_tokens = False
+        self._last: ReplyUpdate | None = None
 
     def note(self, update: ReplyUpdate) -> None:
-        """Count what came."""
-        if not self._tokens and update.new_tokens:
+        """Take note of what came."""
+        self._last = update
+        if update.new_tokens and not self._has_tokens:
+            self._has_tokens = True
             self._metrics.first_token.observe(time.monotonic() - self._began_s)
-        if self._gauge is self._metrics.waiting and is_being_written(update):
-            self._gauge.dec()
-            self._gauge = self._metrics.running
-            self._gauge.inc()
-        self._tokens = update.new_tokens
 
     def stop(self) -> None:
-        """Count what it came to."""
-        self._gauge.dec()
-        self._metrics.tokens.inc(self._tokens)
+        """Count what it came to, with what the guard dropped."""
         self._metrics.seconds.observe(time.monotonic() - self._began_s)
-
-
-def is_being_written(update: ReplyUpdate) -> bool:
-    """Say whether an answer's turn has come."""
-    return update.place == 0 and bool(update.new_tokens or update.prompt_tokens)
+        if self._last is not None:
+            again = [one for row in self._last.rewrites for one in row if not one.is_kept]
+            self._metrics.rewrites.inc(len(again))
+            self._metrics.tokens.inc(self._last.new_tokens + sum(one.tokens for one in again))

@@ -10,9 +10,10 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel
 
+from steering.answer import FinishReason
 from steering.api.choosing import Choice
 from steering.detection import Verdict, detect, language_of_prompt
-from steering.generation import FinishReason, ReplyUpdate
+from steering.generation import ReplyUpdate
 from steering.languages import Language
 
 # OpenAI has two ways for an answer to end of itself.
@@ -59,13 +60,17 @@ class Usage(BaseModel):
 
 
 class RewriteReport(BaseModel):
-    """A passage that the guard had written again; `start` is its place in the answer."""
+    """A passage that the guard had written again; `start` is its place in the answer.
+
+    One that `is_kept` stayed as it is, as no attempts were left.
+    """
 
     start: int
     text: str
     language: str | None
     tokens: int
     attempt: int
+    is_kept: bool
 
 
 class SteeringReport(BaseModel):
@@ -252,6 +257,7 @@ def _rewrites(last: ReplyUpdate) -> list[RewriteReport]:
             language=_code(one.language),
             tokens=one.tokens,
             attempt=one.attempt,
+            is_kept=one.is_kept,
         )
         for one in (last.rewrites[0] if last.rewrites else ())
     ]

@@ -53,9 +53,13 @@ class FailingEngine(ScriptedEngine):
         self._failure, self._after = failure, after
 
     def stream(
-        self, request: GenerationRequest, *, heartbeat_s: float | None = None
+        self,
+        request: GenerationRequest,
+        *,
+        heartbeat_s: float | None = None,
+        pace_s: float = 0.0,
     ) -> Generator[ReplyUpdate, None, None]:
-        updates = super().stream(request, heartbeat_s=heartbeat_s)
+        updates = super().stream(request, heartbeat_s=heartbeat_s, pace_s=pace_s)
         for _ in range(self._after):
             yield next(updates)
         updates.close()

@@ -12,11 +12,9 @@ import openai
 import pytest
 from openai import OpenAI
 
-import steering.api.choosing
 from steering.api.answering import Service
 from steering.conversation import Message
 from steering.errors import EngineClosedError, GenerationError, OutOfMemoryError, QueueFullError
-from steering.guard import GuardSpec
 from steering.languages import LANGUAGES
 from steering.neuron_set import NeuronSet
 from tests.api.serving import FailingEngine, is_free_soon, make_service, served
@@ -36,7 +34,7 @@ def test_an_answer_comes_in_the_language_that_was_asked_for(client: OpenAI) -> N
     assert answer.choices[0].message.role == "assistant"
     assert answer.choices[0].finish_reason == "stop"
     assert (answer.object, answer.model) == ("chat.completion", "langsteer")
-    assert answer.usage.completion_tokens == answer.usage.total_tokens > 0
+    assert answer.usage.completion_tokens == answer.usage.total_tokens - 5 > 0
     assert answer.model_extra["steering"] == {
         "language": "fr",
         "verdict": "on_target",
@@ -203,26 +201,20 @@ def test_the_events_are_as_openai_writes_them(http: httpx.Client) -> None:
 
 
 def test_under_a_guard_nothing_is_sent_that_may_be_taken_back(
-    client: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+    client: OpenAI, engine: ScriptedEngine
 ) -> None:
-    """The scripted engine settles nothing before the end."""
-    guard = GuardSpec(LANGUAGES["fr"], (LANGUAGES["fr"],), ())
-    monkeypatch.setattr(steering.api.choosing, "_make_guard", lambda *_: guard)
-
+    """The scripted engine settles sentence by sentence."""
     chunks = list(
         client.chat.completions.create(model="langsteer:fr", messages=QUESTION, stream=True)
     )
 
-    assert engine.requests[0].guards == (guard,)
+    assert engine.requests[0].guards[0].target == LANGUAGES["fr"]
     pieces = [chunk.choices[0].delta.content for chunk in chunks]
-    assert [piece for piece in pieces if piece] == [FRENCH]
+    first, rest = FRENCH.split(".", 1)
+    assert [piece for piece in pieces if piece] == [f"{first}.", rest]
 
 
-def test_a_guard_can_be_left_out(
-    client: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(steering.api.choosing, "_make_guard", pytest.fail)
-
+def test_a_guard_can_be_left_out(client: OpenAI, engine: ScriptedEngine) -> None:
     client.chat.completions.create(
         model="langsteer:fr", messages=QUESTION, extra_body={"steering": {"guard": False}}
     )

@@ -76,9 +76,10 @@ def test_metrics_count_what_was_done(client: OpenAI, http: httpx.Client) -> None
 
 
 def test_what_the_guard_did_and_what_was_left_out_is_told_and_counted(toy_set: NeuronSet) -> None:
-    rewrite = Rewrite(0, "The cat", LANGUAGES["en"], tokens=2, attempt=1)
+    again = Rewrite(0, "The cat", LANGUAGES["en"], tokens=2, attempt=1)
+    kept = Rewrite(8, "was", None, tokens=1, attempt=3, is_kept=True)
     last = ReplyUpdate(
-        ("Le chat",), ("time",), ("A message was left out.",), 9, (7,), ((rewrite,),)
+        ("Le chat",), ("time",), ("A message was left out.",), 9, (7,), ((again, kept),)
     )
 
     class Rewriting(ScriptedEngine):
@@ -92,13 +93,16 @@ def test_what_the_guard_did_and_what_was_left_out_is_told_and_counted(toy_set: N
         told = metrics(http)
 
     assert answer["steering"]["rewrites"] == [
-        {"start": 0, "text": "The cat", "language": "en", "tokens": 2, "attempt": 1}
-    ]
+        {"start": 0, "text": "The cat", "language": "en", "tokens": 2, "attempt": 1,
+         "is_kept": False},
+        {"start": 8, "text": "was", "language": None, "tokens": 1, "attempt": 3, "is_kept": True},
+    ]  # fmt: skip
     assert answer["steering"]["notes"][0] == "A message was left out."
     assert "as long as an answer may" in answer["steering"]["notes"][1]
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
     assert told["langsteer_rewrites_total"] == 1
+    assert told["langsteer_generated_tokens_total"] == 9 + 2
 
 
 def test_every_field_route_code_and_counter_is_documented(http: httpx.Client) -> None:
