@@ -30,8 +30,8 @@ from steering.ui.making import SetMaker
 
 log = logging.getLogger(__name__)
 
-# What is being written at the end may be finished within this time; then the server has 5 s
-# (Gradio's) to say goodbye. Together below the 10 s after which Docker kills.
+# What is being written at the end may be finished within this time; then the server has some more
+# to say goodbye (`launching.py`). Together well below the 10 s after which Docker kills.
 _FINISH_S = 3.0
 
 

@@ -13,7 +13,6 @@ from typing import NoReturn
 
 import httpx
 import pytest
-from gradio_client import Client
 
 import steering.serving
 from steering.errors import ModelLoadError, SettingsError
@@ -88,16 +87,15 @@ def test_the_program_ends_within_ten_seconds_whatever_is_being_written(
                 "LANGSTEER_LANGUAGES": "en,fr"}  # fmt: skip
     body = {"model": "langsteer", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 
-    with (
-        app_process(output, **settings) as (process, url),
-        httpx.stream("POST", f"{url}v1/chat/completions", json=body, timeout=60) as response,
-    ):
-        lines = response.iter_lines()
-        next(lines)
-        job = Client(url, verbose=False).submit(message="Hi", api_name="/chat")
-        process.send_signal(sign)
-        began = time.monotonic()
-        events = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    with app_process(output, **settings) as (process, url):
+        wait_for(lambda: httpx.get(f"{url}healthz").json()["status"] == "ready")
+        with httpx.stream("POST", f"{url}v1/chat/completions", json=body, timeout=60) as response:
+            lines = response.iter_lines()
+            next(lines)
+            httpx.post(f"{url}gradio_api/call/chat", json={"data": ["Hi", "none", "normal"]})
+            process.send_signal(sign)
+            began = time.monotonic()
+            events = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
         process.wait(20)
         took_s = time.monotonic() - began
 
@@ -105,5 +103,3 @@ def test_the_program_ends_within_ten_seconds_whatever_is_being_written(
     assert process.returncode == 0
     assert json.loads(events[-1])["error"]["code"] == "shutting_down"
     assert "Traceback" not in output.read_text()
-    job.cancel()
-    wait_for(job.done)

@@ -15,6 +15,7 @@ from steering.ui.style import CSS, HEAD, make_theme
 
 # People who may wait for a turn, beyond those in the engine; more are told that it is full.
 _MAX_WAITING = 64
+_GOODBYE_S = 2  # that the server has for connections which do not end when it closes
 
 
 def build_page(chat: Chat, *, model: str) -> gr.Blocks:
@@ -53,3 +54,5 @@ def open_page(page: gr.Blocks, *, name: str, port: int, routes: Sequence[BaseRou
         run_history=False,
         app_kwargs={"routes": list(routes)},
     )
+    # Else it would wait for as long as a client keeps its connection, and the program with it.
+    page.server.config.timeout_graceful_shutdown = _GOODBYE_S
