@@ -1,4 +1,4 @@
-"""The page, on a laptop and on a Space: `python app.py`."""
+"""Page and API, on a laptop and on a Space: `python app.py`."""
 
 import os
 import sys
@@ -12,16 +12,16 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
 def main() -> int:
-    """Read the settings and serve the page until it is interrupted; return the exit code."""
+    """Read the settings and serve until the program is interrupted; return the exit code."""
     try:
         settings = read_settings()
-        from steering.ui.launching import serve
+        from steering.serving import serve
 
         serve(settings)
     except SteeringError as err:
         print(f"error: {err}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # before the page was open; from then on Gradio notices it
+    except KeyboardInterrupt:  # before the page was open, or again while it closes
         print("stopped", file=sys.stderr)
         return 130
     return 0

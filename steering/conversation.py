@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from jinja2 import TemplateError
+
 from steering.errors import GenerationError
 
 if TYPE_CHECKING:
@@ -37,11 +39,22 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
     """Return the ids of a conversation up to where the answer begins.
 
     A tokenizer without a chat template gets the messages' texts, one a line.
+
+    Raises:
+        GenerationError: If the model's template refuses the order or the roles of the messages.
     """
     if tokenizer.chat_template is None:
         return list(tokenizer("\n".join(m.content for m in messages) + "\n")["input_ids"])
     rows = [{"role": message.role, "content": message.content} for message in messages]
-    ids = tokenizer.apply_chat_template(rows, add_generation_prompt=True, return_dict=False)
+    try:
+        ids = tokenizer.apply_chat_template(rows, add_generation_prompt=True, return_dict=False)
+    except TemplateError as err:
+        roles = ", ".join(message.role for message in messages)
+        raise GenerationError(
+            f"The model's chat template refuses messages of the roles '{roles}' ({err}). Expected "
+            "user and assistant in turn, and a system message first if the model takes one; leave "
+            "the others out."
+        ) from err
     return list(ids)
 
 

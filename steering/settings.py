@@ -1,4 +1,4 @@
-"""The settings of the page, read once from the environment: LANGSTEER_* and where to listen.
+"""The settings of page and API, read once from the environment: LANGSTEER_* and where to listen.
 
 Knows nothing of models or of the page: a surface passes the values on as arguments.
 """
@@ -8,7 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     neuron_set: Path | None = BUNDLED_NEURON_SET  # None: kept from before, or made on the page
     quantize: Quantize | None = None  # None: nf4, but none for the bundled
     max_new_tokens: int = Field(default=120, ge=1, le=8192)
+    time_limit: float = Field(default=120.0, gt=0, le=86400, allow_inf_nan=False)  # s of writing
+    max_rows: int = Field(default=16, ge=1, le=1024)  # answers that are written at once
+    max_waiting: int = Field(default=32, ge=1, le=10_000)  # requests that may wait for that
+    api_key: SecretStr = SecretStr("")  # what clients of the API have to show; empty: nothing
     data: Path = Field(default_factory=_user_data)  # where sets that the page makes are kept
     languages: str = ""  # of a set that the page makes; empty: the usual ones
     device: str | None = None  # None: the GPU if there is one, else the CPU

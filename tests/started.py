@@ -29,6 +29,13 @@ def free_port() -> int:
 @contextmanager
 def started_app(output: Path, **settings: str) -> Iterator[str]:
     """Start the page on a free port and give its address; everything it prints is in *output*."""
+    with app_process(output, **settings) as (_, url):
+        yield url
+
+
+@contextmanager
+def app_process(output: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Start it as `started_app` does, and give its process as well."""
     port = free_port()
     environment = clean_environment(GRADIO_SERVER_PORT=str(port), **settings)
     with output.open("w") as stream:
@@ -39,7 +46,7 @@ def started_app(output: Path, **settings: str) -> Iterator[str]:
         url = f"http://127.0.0.1:{port}/"
         wait_for(lambda: f"127.0.0.1:{port}" in output.read_text() or process.poll() is not None)
         assert process.poll() is None, output.read_text()
-        yield url
+        yield process, url
     finally:
         process.terminate()
         process.wait(10)

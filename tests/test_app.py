@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -71,6 +72,20 @@ def test_the_page_is_there_and_names_the_model(app_url: str, model_dir: Path) ->
 
     assert page.status == 200
     assert str(model_dir) in html
+
+
+def test_page_and_api_are_served_together(app_url: str, model_dir: Path, client: Client) -> None:
+    names = [card["id"] for card in httpx.get(f"{app_url}v1/models").json()["data"]]
+    body = {"model": f"{names[0]}:fr", "messages": [{"role": "user", "content": "Hi"}],
+            "max_tokens": 4}  # fmt: skip
+    answer = httpx.post(f"{app_url}v1/chat/completions", json=body, timeout=60)
+
+    assert names[:3] == [str(model_dir), "langsteer", "langsteer:fr"]
+    assert (answer.status_code, answer.json()["steering"]["language"]) == (200, "fr")
+    assert httpx.get(f"{app_url}healthz").json()["status"] == "ready"
+    assert 'status="200"} 1.0' in httpx.get(f"{app_url}metrics").text
+    assert httpx.get(f"{app_url}v1/nothing").json()["error"]["type"] == "invalid_request_error"
+    assert httpx.get(f"{app_url}gradio_api/app_id").status_code == 200
 
 
 def test_chat_is_the_only_endpoint_and_says_what_it_takes(client: Client) -> None:

@@ -199,3 +199,12 @@ def test_whatever_is_said_fits_and_ends_where_the_answer_begins(
     assert decode(model, fitted.token_ids).endswith("</s><|assistant|>")
     is_whole = fitted.token_ids == encode_prompt(model.tokenizer, [*messages, user(last)])
     assert is_whole == (fitted.note == "")
+
+
+def test_messages_that_the_template_refuses_are_told_in_words(
+    byte_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    byte_tokenizer.chat_template = "{{ raise_exception('Roles must alternate') }}"
+
+    with pytest.raises(GenerationError, match=r"'system, user, user' \(Roles must alternate\)"):
+        encode_prompt(byte_tokenizer, [SYSTEM, user("a"), user("b")])

@@ -25,6 +25,8 @@ def test_without_settings_the_bundled_model_is_served_to_this_machine() -> None:
     assert settings.neuron_set == BUNDLED_NEURON_SET
     assert settings.quantize is None
     assert settings.device is None
+    assert (settings.time_limit, settings.max_rows, settings.max_waiting) == (120, 16, 32)
+    assert settings.api_key.get_secret_value() == ""
     assert (settings.server_name, settings.server_port) == ("127.0.0.1", 7860)
 
 
@@ -34,6 +36,10 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "LANGSTEER_NEURON_SET": "sets/model.safetensors",
         "LANGSTEER_QUANTIZE": "int8",
         "LANGSTEER_MAX_NEW_TOKENS": "64",
+        "LANGSTEER_TIME_LIMIT": "2.5",
+        "LANGSTEER_MAX_ROWS": "4",
+        "LANGSTEER_MAX_WAITING": "7",
+        "LANGSTEER_API_KEY": "s3cret",
         "LANGSTEER_DEVICE": "cpu",
         "LANGSTEER_DATA": "kept",
         "LANGSTEER_LANGUAGES": "en, fr,ja,fr",
@@ -48,6 +54,9 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.neuron_set == Path("sets/model.safetensors")
     assert settings.quantize == "int8"
     assert settings.max_new_tokens == 64
+    assert (settings.time_limit, settings.max_rows, settings.max_waiting) == (2.5, 4, 7)
+    assert settings.api_key.get_secret_value() == "s3cret"
+    assert "s3cret" not in repr(settings)
     assert settings.device == "cpu"
     assert settings.data == Path("kept")
     assert [str(one) for one in settings.chosen_languages()] == ["en", "fr", "ja"]
@@ -62,6 +71,10 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LANGSTEER_QUANTIZE", "nf5", "'LANGSTEER_QUANTIZE' is 'nf5'. Expected 'nf4', 'int8'"),
         ("LANGSTEER_MAX_NEW_TOKENS", "many", "'LANGSTEER_MAX_NEW_TOKENS' is 'many'"),
         ("LANGSTEER_MAX_NEW_TOKENS", "0", "greater than or equal to 1"),
+        ("LANGSTEER_TIME_LIMIT", "0", "greater than 0"),
+        ("LANGSTEER_TIME_LIMIT", "inf", "a finite number"),
+        ("LANGSTEER_MAX_ROWS", "0", "greater than or equal to 1"),
+        ("LANGSTEER_MAX_WAITING", "-1", "greater than or equal to 1"),
         ("LANGSTEER_LANGUAGES", "en,jp", "'LANGSTEER_LANGUAGES' is 'en,jp': Unknown language"),
         ("LANGSTEER_LANGUAGES", "en", "Expected at least two codes"),
         ("LANGSTEER_LANGUAGES", "en,en", "Expected at least two codes"),

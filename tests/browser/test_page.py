@@ -29,7 +29,7 @@ def serve(toy_set: NeuronSet) -> Iterator[Callable[[ScriptedEngine], str]]:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
         page = build_page(Chat(engine, toy_set, 40), model="bundled")  # type: ignore[arg-type]
-        open_page(page, name="127.0.0.1", port=port, is_blocking=False)
+        open_page(page, name="127.0.0.1", port=port)
         pages.append(page)
         return f"http://127.0.0.1:{port}/"
 

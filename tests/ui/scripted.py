@@ -5,8 +5,9 @@ import threading
 import time
 from collections.abc import Generator
 
-from steering.engine import GenerationRequest
+from steering.engine import EngineLoad, GenerationRequest
 from steering.generation import ReplyUpdate
+from steering.guard import GuardSpec
 
 ENGLISH = "The cat is sleeping on the sofa. It likes the sun and it does not want to move."
 FRENCH = "Le chat dort sur le canapé. Il aime le soleil et il ne veut pas bouger de là."
@@ -35,6 +36,10 @@ class ScriptedEngine:
     @property
     def is_ready(self) -> bool:
         return self._is_ready.is_set()
+
+    def load(self) -> EngineLoad:
+        count = self.running
+        return EngineLoad(count, count, 0) if self.is_ready else EngineLoad(0, 0, count)
 
     def model(self, *, timeout_s: float | None = None) -> None:
         assert self._is_ready.wait(timeout_s)
@@ -70,12 +75,24 @@ class ScriptedEngine:
         repeats = itertools.count(1) if "forever" in message else [1]
         note = ("The conversation is too long: 2 messages were left out.",) * rows
         said: list[list[str]] = [[] for _ in words]
+        guards = request.guards or (None,) * rows
         for _ in repeats:
             for place in range(max(map(len, words))):
                 for row, own in enumerate(words):
                     said[row] += own[place : place + 1]
                 time.sleep(self.word_s)
                 texts = tuple(map(" ".join, said))
-                yield ReplyUpdate(texts, (None,) * rows, ("",) * rows, len(said[0]))
+                yield ReplyUpdate(
+                    texts,
+                    (None,) * rows,
+                    ("",) * rows,
+                    len(said[0]),
+                    prompt_tokens=(5,) * rows,
+                    settled=tuple(map(self._settled, texts, guards)),
+                )
         notes = note if "long" in message else ("",) * rows
-        yield ReplyUpdate(texts, ("end",) * rows, notes, len(said[0]))
+        yield ReplyUpdate(texts, ("end",) * rows, notes, len(said[0]), prompt_tokens=(5,) * rows)
+
+    def _settled(self, text: str, guard: GuardSpec | None) -> int:
+        """Under a guard, text is settled sentence by sentence."""
+        return len(text) if guard is None else text.rfind(".") + 1

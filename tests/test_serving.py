@@ -1,0 +1,105 @@
+"""Tests of what a person is told when the page cannot be opened, and of how the program ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import httpx
+import pytest
+
+import steering.serving
+from steering.errors import ModelLoadError, SettingsError
+from steering.serving import serve
+from steering.settings import Settings
+from tests.started import ROOT, app_process, free_port, wait_for
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings whose model cannot be loaded, so that nothing but the page takes time."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise ModelLoadError("No model.")
+
+    monkeypatch.setattr(steering.serving, "_load", refuse)
+    monkeypatch.setenv("GRADIO_SERVER_PORT", str(free_port()))
+    return Settings(neuron_set=None, data=tmp_path)
+
+
+def test_a_page_that_does_not_answer_in_time_is_told_in_words(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradio.networking.url_ok", lambda _: False)  # what Gradio asks itself
+
+    with pytest.raises(SettingsError, match=r"does not answer.*ValueError.*less busy") as caught:
+        serve(settings)
+
+    assert f"port '{settings.server_port}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Exception("Couldn't start\nthe app"), "(Exception: Couldn't start the app)"),
+        (OSError("Cannot find empty port"), "If nothing does, the machine was too busy"),
+    ],
+)
+def test_whatever_goes_wrong_in_opening_is_told_in_words(
+    error: Exception, said: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_page: object, **_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(steering.serving, "open_page", fail)
+
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        serve(settings)
+
+
+def test_ctrl_c_before_the_page_is_open_is_one_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: Settings) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steering.serving, "serve", interrupt)
+
+    assert runpy.run_path(str(ROOT / "app.py"))["main"]() == 130
+
+    assert capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_the_program_ends_within_ten_seconds_whatever_is_being_written(
+    sign: signal.Signals, tmp_path: Path, save_tiny_model: Callable[..., Path]
+) -> None:
+    folder = save_tiny_model(tmp_path / "model", "llama", num_hidden_layers=24)
+    output = tmp_path / "output.txt"
+    settings = {"LANGSTEER_MODEL": str(folder), "LANGSTEER_QUANTIZE": "none",
+                "LANGSTEER_MAX_NEW_TOKENS": "2000", "LANGSTEER_DATA": str(tmp_path / "data"),
+                "LANGSTEER_LANGUAGES": "en,fr"}  # fmt: skip
+    body = {"model": "langsteer", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+
+    with app_process(output, **settings) as (process, url):
+        wait_for(lambda: httpx.get(f"{url}healthz").json()["status"] == "ready")
+        with httpx.stream("POST", f"{url}v1/chat/completions", json=body, timeout=60) as response:
+            lines = response.iter_lines()
+            next(lines)
+            httpx.post(f"{url}gradio_api/call/chat", json={"data": ["Hi", "none", "normal"]})
+            process.send_signal(sign)
+            began = time.monotonic()
+            events = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+        process.wait(20)
+        took_s = time.monotonic() - began
+
+    assert took_s < 10
+    assert process.returncode == 0
+    assert json.loads(events[-1])["error"]["code"] == "shutting_down"
+    assert "Traceback" not in output.read_text()
