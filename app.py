@@ -3,6 +3,9 @@
 import os
 import sys
 
+if os.environ.get("SPACES_ZERO_GPU"):  # it changes torch, so that it has to come first
+    import spaces  # noqa: F401
+
 from steering.errors import SteeringError
 from steering.settings import read_settings
 

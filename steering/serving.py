@@ -27,6 +27,7 @@ from steering.steerer import check_set_fits_model
 from steering.ui.chat import Chat
 from steering.ui.launching import build_page, open_page
 from steering.ui.making import SetMaker
+from steering.zero_gpu import AnyEngine, ZeroGpuEngine, is_zero_gpu
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +45,9 @@ def serve(settings: Settings) -> None:
     """
     _check_address(settings.server_name, settings.server_port)
     neurons = None if settings.neuron_set is None else load_neuron_set(settings.neuron_set)
-    engine = Engine(
-        lambda: _load(settings, neurons),
-        max_waiting=settings.max_waiting,
-        max_rows=settings.max_rows,
-    )
+    engine = _start_engine(settings, neurons)
     maker = None
-    if neurons is None:
+    if isinstance(engine, Engine) and neurons is None:
         maker = SetMaker(engine, settings.data, settings.chosen_languages())
         maker.begin()
     chat = Chat(engine, neurons, settings.max_new_tokens, maker, settings.time_limit)
@@ -100,6 +97,26 @@ def _termination_as_interrupt() -> Iterator[None]:
 def _wait_for_interrupt() -> None:
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
+
+
+def _start_engine(settings: Settings, neurons: NeuronSet | None) -> AnyEngine:
+    """Start the engine; where a GPU is lent for each call, the model is loaded before the page."""
+    if not is_zero_gpu():
+        return Engine(
+            lambda: _load(settings, neurons),
+            max_waiting=settings.max_waiting,
+            max_rows=settings.max_rows,
+        )
+    if neurons is None:
+        raise SettingsError(
+            "'LANGSTEER_NEURON_SET' is not set. Expected a neuron set, as none can be made on "
+            "ZeroGPU; build one elsewhere with `python -m steering build-set` and name it here."
+        )
+    from spaces import GPU  # there on such a Space alone
+
+    # Quantising needs a GPU, which is not there yet.
+    plain = settings.model_copy(update={"quantize": settings.quantize or "none"})
+    return ZeroGpuEngine(lambda: _load(plain, neurons), gpu=GPU)
 
 
 def _load(settings: Settings, neurons: NeuronSet | None) -> LoadedModel:

@@ -11,10 +11,10 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from steering.batch import Batch
-from steering.engine import EngineLoad, GenerationRequest
+from steering.engine import Engine, EngineLoad, GenerationRequest
 from steering.errors import EngineClosedError, GenerationError, SteeringError
 from steering.generation import ReplyUpdate, make_answers, make_update
 
@@ -117,6 +117,9 @@ class ZeroGpuEngine:
     def close(self, *, timeout_s: float = 10.0) -> None:  # noqa: ARG002 - Engine's
         """Refuse further requests; those that run end with their processes."""
         self._is_closed = True
+
+
+AnyEngine: TypeAlias = Engine | ZeroGpuEngine
 
 
 def lent_s(request: GenerationRequest) -> float:

@@ -6,7 +6,9 @@ import json
 import re
 import runpy
 import signal
+import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -15,9 +17,13 @@ import httpx
 import pytest
 
 import steering.serving
+from steering.bundled import BUNDLED_NEURON_SET
 from steering.errors import ModelLoadError, SettingsError
-from steering.serving import serve
+from steering.neuron_set_file import load_neuron_set
+from steering.serving import _start_engine, serve
 from steering.settings import Settings
+from steering.zero_gpu import ZeroGpuEngine, lent_s
+from tests.asking import ask
 from tests.started import ROOT, app_process, free_port, wait_for
 
 
@@ -92,7 +98,7 @@ def test_the_program_ends_within_ten_seconds_whatever_is_being_written(
         with httpx.stream("POST", f"{url}v1/chat/completions", json=body, timeout=60) as response:
             lines = response.iter_lines()
             next(lines)
-            httpx.post(f"{url}gradio_api/call/chat", json={"data": ["Hi", "none", "normal"]})
+            httpx.post(f"{url}gradio_api/call/chat", json={"data": ["Hi", "none", "normal", True]})
             process.send_signal(sign)
             began = time.monotonic()
             events = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
@@ -103,3 +109,29 @@ def test_the_program_ends_within_ten_seconds_whatever_is_being_written(
     assert process.returncode == 0
     assert json.loads(events[-1])["error"]["code"] == "shutting_down"
     assert "Traceback" not in output.read_text()
+
+
+def test_a_space_that_lends_gpus_needs_a_neuron_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setenv("GRADIO_SERVER_PORT", str(free_port()))
+    settings = Settings(neuron_set=None)
+
+    with pytest.raises(SettingsError, match="none can be made on ZeroGPU"):
+        serve(settings)
+
+
+def test_a_space_that_lends_gpus_loads_before_the_page_and_plainly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lent: list[object] = []
+    spaces = types.ModuleType("spaces")
+    spaces.GPU = lambda **how: lent.append(how) or (lambda task: task)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "spaces", spaces)
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+
+    engine = _start_engine(Settings(), load_neuron_set(BUNDLED_NEURON_SET))
+
+    assert isinstance(engine, ZeroGpuEngine)
+    assert engine.model().identity.layers == 6
+    assert lent == [{"duration": lent_s}]
+    assert engine.reply(ask("Where is the cat?", tokens=4)).new_tokens == 4

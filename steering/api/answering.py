@@ -30,10 +30,11 @@ from steering.api.replies import (
     report_on,
     usage_of,
 )
-from steering.engine import Engine, GenerationRequest
+from steering.engine import GenerationRequest
 from steering.errors import EngineClosedError
 from steering.generation import ReplyUpdate
 from steering.token_choice import Sampling
+from steering.zero_gpu import AnyEngine
 
 _HEARTBEAT_S = 0.1  # how late a client that left is noticed while nothing is written
 # Between updates: often enough to read along, and not at the expense of everybody's tokens.
@@ -75,7 +76,7 @@ class Service:
         metrics: Counts.
     """
 
-    engine: Engine
+    engine: AnyEngine
     served: ServedModel
     max_new_tokens: int
     time_limit_s: float

@@ -11,7 +11,7 @@ from typing import Literal, cast, get_args
 
 from steering.conversation import Message
 from steering.detection import language_of_prompt
-from steering.engine import Engine, GenerationRequest
+from steering.engine import GenerationRequest
 from steering.errors import PlanError
 from steering.generation import ReplyUpdate
 from steering.guard import Rewrite, make_guard
@@ -22,6 +22,7 @@ from steering.steering_plan import NO_STEERING
 from steering.token_choice import Sampling
 from steering.ui.badges import badge_html, judge_answer
 from steering.ui.making import SetMaker
+from steering.zero_gpu import AnyEngine
 
 Level = Literal["off", "gentle", "normal", "strong"]
 NO_LANGUAGE = "none"  # the code that stands for "no forced language"
@@ -65,7 +66,7 @@ class Chat:
         time_limit_s: Longest time that an answer may take to be written.
     """
 
-    engine: Engine
+    engine: AnyEngine
     neurons: NeuronSet | None
     max_new_tokens: int
     maker: SetMaker | None = None
