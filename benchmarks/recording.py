@@ -15,34 +15,15 @@ from contextlib import ExitStack
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from steering.architectures import find_architecture
+from benchmarks.random_model import NEURONS, VOCABULARY, make_random_model
 from steering.chunks import Chunk, Position
-from steering.loading import BUNDLED_MODEL, LoadedModel, load_model
-from steering.model_identity import ModelIdentity
+from steering.loading import LoadedModel
 from steering.recording import ChunkRecorder
 
-LAYERS, HIDDEN, NEURONS, HEADS, VOCABULARY = 16, 1024, 2816, 16, 32_000
+LAYERS = 16
 ROWS, TOKENS, ROUNDS = 2, 512, 9
 LIMIT_OVERHEAD = 0.08
-
-
-def make_model(layers: int) -> LoadedModel:
-    """Return a random Llama on the CPU; the tokenizer is the bundled one and is not used."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=HIDDEN,
-        num_hidden_layers=layers,
-        intermediate_size=NEURONS,
-        num_attention_heads=HEADS,
-        num_key_value_heads=HEADS,
-    )
-    model = LlamaForCausalLM(config).eval().requires_grad_(requires_grad=False)
-    identity = ModelIdentity("random", "local", "llama", layers, NEURONS, HIDDEN, "none")
-    tokenizer = load_model(BUNDLED_MODEL).tokenizer
-    return LoadedModel(model, tokenizer, find_architecture(config), identity)
 
 
 def make_chunk(number: int, rows: int, tokens: int) -> Chunk:
@@ -78,7 +59,7 @@ def run_published_way(model: LoadedModel, chunk: Chunk) -> None:
 
 def measure(layers: int, rows: int, tokens: int, rounds: int) -> dict[str, float]:
     """Return the seconds of the bare pass, and what the others need as shares of it."""
-    model = make_model(layers)
+    model = make_random_model(layers)
     recorder = ChunkRecorder(model, ("text",))
     ways: dict[str, Callable[[Chunk], None]] = {
         "bare": lambda chunk: run_bare(model, chunk),

@@ -6,20 +6,13 @@ and without steering, in turn. Prints a table and, last, one JSON line.
 """
 
 import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 
-import psutil
 import torch
 from gradio_client import Client
 
+from benchmarks.server import started_server
 from steering.bundled import BUNDLED_NEURON_SET
 from steering.conversation import Message, encode_prompt
 from steering.languages import LANGUAGES
@@ -29,42 +22,27 @@ from steering.neuron_set_file import load_neuron_set
 from steering.steerer import steered
 from steering.steering_plan import NO_STEERING, SteeringPlan
 
-ROOT = Path(__file__).resolve().parent.parent
 QUESTION = "Where is the cat?"
 PAIRS = 9
 TOKENS = 100
-LIMIT_S = 120.0
 
 
 def measure_page() -> dict[str, float]:
     """Start the app and return the seconds until it answers, to the first reply, and its memory."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
-    url = f"http://127.0.0.1:{port}/"
-    started = time.perf_counter()
-    app = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
-    )
-    try:
-        _wait_for(url)
-        page_s = time.perf_counter() - started
-        client = Client(url, verbose=False)
+    with started_server() as server:
+        client = Client(server.url, verbose=False)
         asked = time.perf_counter()
         client.predict(message=QUESTION, language="fr", steering="normal", api_name="/chat")
         first_reply_s = time.perf_counter() - asked
         first_token_s = statistics.median(_first_token_s(client) for _ in range(PAIRS))
-        memory_gb = psutil.Process(app.pid).memory_info().rss / 1e9
+        memory_mib = server.memory_mib()
+        assert memory_mib is not None
         return {
-            "page_s": page_s,
+            "page_s": server.page_s,
             "first_reply_s": first_reply_s,
             "first_token_s": first_token_s,
-            "memory_gb": memory_gb,
+            "memory_gb": memory_mib * 2**20 / 1e9,
         }
-    finally:
-        app.terminate()
-        app.wait(20)
 
 
 def _first_token_s(client: Client) -> float:
@@ -76,17 +54,6 @@ def _first_token_s(client: Client) -> float:
     seconds = time.perf_counter() - started
     job.result()
     return seconds
-
-
-def _wait_for(url: str) -> None:
-    end = time.perf_counter() + LIMIT_S
-    while time.perf_counter() < end:
-        try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own page
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    raise SystemExit(f"error: the page did not answer within {LIMIT_S:g} s.")
 
 
 def measure_speed(model: LoadedModel, plan: SteeringPlan) -> tuple[float, float]:

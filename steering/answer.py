@@ -86,6 +86,7 @@ class Answer:
             None if guard is None else Guard(guard, plan, sentence_end_ids(model.tokenizer))
         )
         self._ids: list[int] = []
+        self._begun_at = 0  # tokens before the passage that was written again last
         self._reason: FinishReason | None = None
         self._stopped_at: int | None = None  # character where a stop text begins
         self._settled = 0
@@ -98,8 +99,12 @@ class Answer:
 
     @property
     def phase(self) -> Phase:
-        """Return which phase the position is in that predicts the next token."""
-        count = len(self._ids)
+        """Return which phase the position is in that predicts the next token.
+
+        A passage that is written again begins with an onset of its own: what comes later in an
+        answer is pushed too little to change its language.
+        """
+        count = len(self._ids) - self._begun_at
         if count == 0:
             return "onset"
         return "start" if count <= START_TOKENS else "body"
@@ -127,6 +132,7 @@ class Answer:
                 del self._ids[kept:]
                 del self.choice.ids[len(self.prompt.token_ids) + kept :]
                 self._reason, self._stopped_at = None, None
+                self._begun_at = kept
                 return before - kept
             return 0
 

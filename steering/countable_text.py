@@ -31,7 +31,7 @@ _OPEN = re.compile(
     r"(?:«[^«»\n]{0,30}|[“„][^“”\n]{0,30}|\"[^\"\n]{0,30}|「[^「」\n]{0,15}|『[^『』\n]{0,15}"
     r"|《[^《》\n]{0,15}|〈[^〈〉\n]{0,15}|`{1,2}[^`\n]{0,500})$"
 )
-# As long as a line of text may be without a space; a longer one is no address.
+# An address or identifier that may go on ("the.person."), up to 200 more signs.
 _BEGUN_ADDRESS = re.compile(r"[A-Za-z0-9][./@_\\][A-Za-z0-9][!-~]{0,200}$")
 _ENDS_LIKE_SPEECH = re.compile(r"[.!?。！？؟।…][»”“\"」』》〉\s]*$")
 # "load_model", "os.path()", "v2", "3D"; ASCII, because a Japanese "3匹" goes on without a space.
@@ -99,7 +99,7 @@ def is_broken_off(text: str) -> bool:
     if _FENCE.match(last):
         return False
     unquoted = _QUOTE.sub(" ", _INLINE_CODE.sub(" ", last))
-    return _OPEN.search(unquoted) is not None or _BEGUN_ADDRESS.search(last) is not None
+    return _OPEN.search(unquoted) is not None or _BEGUN_ADDRESS.search(unquoted) is not None
 
 
 def _drop_fences(lines: list[str], open_fence: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from steering.answer import Answer, FinishReason, decode_answer
+from steering.answer import Answer, AnswerView, FinishReason, decode_answer
 from steering.batch import answer_all, raise_if_out_of_memory
 from steering.conversation import Message, fit_prompt
 from steering.errors import GenerationError, PlanError
@@ -130,9 +130,24 @@ def generate_conversations(
         GenerationError: As `generate`.
         PlanError: If a plan does not fit the model, or there are not as many as conversations.
     """
+    views = answer_conversations(
+        model, conversations, plans=plans, sampling=sampling, guards=guards
+    )
+    return [view.text for view in views]
+
+
+def answer_conversations(
+    model: LoadedModel,
+    conversations: Sequence[Sequence[Message]],
+    *,
+    plans: Sequence[SteeringPlan],
+    sampling: Sampling | Sequence[Sampling] | None = None,
+    guards: Sequence[GuardSpec | None] = (),
+) -> list[AnswerView]:
+    """Do as `generate_conversations`; return what is to be known of every answer."""
     answers = make_answers(model, conversations, plans=plans, sampling=sampling, guards=guards)
     answer_all(model, answers)
-    return [answer.view().text for answer in answers]
+    return [answer.view() for answer in answers]
 
 
 def make_answers(
@@ -143,7 +158,7 @@ def make_answers(
     sampling: Sampling | Sequence[Sampling] | None = None,
     guards: Sequence[GuardSpec | None] = (),
 ) -> list[Answer]:
-    """Return the rows that `generate_conversations` writes, with nothing written yet."""
+    """Return the rows that `answer_conversations` writes, with nothing written yet."""
     rows = len(conversations)
     settings = sampling if isinstance(sampling, Sequence) else [sampling or Sampling()] * rows
     for name, given in (("steering plans", plans), ("settings", settings), ("guards", guards)):

@@ -29,11 +29,12 @@ from steering.unicode_scripts import count_scripts, is_japanese
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# What is added to the hardest plan of edits. 10 nats turn every onset of the bundled model, 30 are
-# more than any logit was ahead by (`token_bias.py` has the measurements).
-_BIAS_NATS = (10.0, 30.0)
-# Further levels of strength before that; each costs an attempt.
-_MAX_LEVELS = 2
+# Times the set's strongest level, after that level itself: what was calibrated is for the usual
+# prompt, and a passage that drifted is not one.
+_BEYOND_STRONGEST = (1.5, 2.0)
+# What is added to the hardest plan of edits: more than any logit was ahead by (`token_bias.py` has
+# the measurements).
+_BIAS_NATS = 30.0
 # An answer has at most this many times as many attempts as one of its passages.
 _MAX_PASSAGES = 3
 
@@ -43,9 +44,10 @@ _PEEK_LETTERS = 20
 _TOKEN_LETTERS = 5
 # What has not as many letters after so many tokens is code or numbers.
 _PEEK_TOKENS = 32
-# Half a sentence misleads n-grams: of 5,800 beginnings of answers of the bundled model's grammar,
-# each 20 to 26 letters long, 32 were off target at 0.9 (`detection.py`) and 20 at this.
-_PEEK_CONFIDENCE = 0.99
+# A sentence alone misleads n-grams, and half a one more: of 2,136 right sentences of the bundled
+# model's grammar in five languages of Latin script, 11 are off target at 0.9 (`detection.py`) and
+# one is at this, where 4% of the wrong ones are not yet; these are judged with what follows.
+_CERTAIN = 0.995
 # What has no end of sentence for so long (Thai) is looked at all the same.
 _LOOK_EVERY_TOKENS = 64
 # Text that is undecided for so long is mixed; more of it would decide nothing.
@@ -103,8 +105,8 @@ class Rewrite:
 def make_guard(neurons: NeuronSet, request: SteeringRequest) -> GuardSpec | None:
     """Return the guard of a steering request; None where no language was asked for.
 
-    Harder are first the set's next levels of strength, up to its strongest, then the hardest of
-    those (or the request's own strength, where that is above) with a token bias, then a larger one.
+    Harder are the set's strongest level (where the request's own is not as strong), one and a half
+    times and twice that, and the last of these with a token bias.
 
     Raises:
         PlanError: As `make_plan`.
@@ -123,14 +125,12 @@ def _harder_plans(
 ) -> tuple[SteeringPlan, ...]:
     """Make the plans of further attempts once per request, as each takes some milliseconds."""
     usual = resolve_strength(neurons, target, request.strength)
-    levels = {resolve_strength(neurons, target, level) for level in DEFAULT_STRENGTHS}
-    above = sorted(level for level in levels if level > usual)[-_MAX_LEVELS:]
-    plans = [make_plan(neurons, replace(request, strength=level)) for level in above]
-    hardest = plans[-1] if plans else make_plan(neurons, request)
-    biases = [
-        make_plan(neurons, SteeringRequest(target, f"tokens@{nats}", 1.0)) for nats in _BIAS_NATS
-    ]
-    return (*plans, *(combine_plans(hardest, bias) for bias in biases))
+    strongest = max(resolve_strength(neurons, target, level) for level in DEFAULT_STRENGTHS)
+    hardest = max(usual, strongest)
+    strengths = [hardest] * (hardest > usual) + [hardest * by for by in _BEYOND_STRONGEST]
+    plans = [make_plan(neurons, replace(request, strength=strength)) for strength in strengths]
+    bias = make_plan(neurons, SteeringRequest(target, f"tokens@{_BIAS_NATS}", 1.0))
+    return (*plans, combine_plans(plans[-1], bias))
 
 
 @functools.lru_cache(maxsize=2)
@@ -229,9 +229,11 @@ class Guard:
         text = text.rstrip("\ufffd").rstrip()
         if is_over:
             return self._finish(text, tokens)
+        # Due before the next look: the token ends something, if only a line.
+        is_end = tokens < self._look_at or _ENDS_SENTENCE.search(text) is not None
         self._look_at = tokens + (_FIRST_LOOK_TOKENS if self._is_peeking else _LOOK_EVERY_TOKENS)
         may_peek = self._is_peeking and tokens - self._marks[-1].tokens <= _PEEK_TOKENS
-        if may_peek and not _ENDS_SENTENCE.search(text):
+        if may_peek and not is_end:
             return self._peek(text, tokens)
         return self._check(text, tokens, is_over=False)
 
@@ -243,9 +245,8 @@ class Guard:
             return None
         self._is_peeking = False
         self._look_at = tokens + _LOOK_EVERY_TOKENS
-        is_certain = guess.is_by_script or guess.confidence >= _PEEK_CONFIDENCE
         is_off = {self._verdict(guess), self._verdict_without_names(piece)} == {"off_target"}
-        if not is_off or not is_certain or is_broken_off(text):
+        if not is_off or is_broken_off(text):
             return None
         if not self._has_attempts(self._marks[-1]):  # given up where the sentence ends
             return None
@@ -379,7 +380,9 @@ class Guard:
         return piece, guess
 
     def _verdict(self, guess: Guess) -> Verdict:
-        return judge_guess(guess, self._spec.target)
+        verdict = judge_guess(guess, self._spec.target)
+        is_certain = guess.is_by_script or guess.confidence >= _CERTAIN
+        return verdict if verdict != "off_target" or is_certain else "too_short"
 
     def _verdict_without_names(self, piece: str) -> Verdict:
         """Judge the words that are not capitalised; "Star Wars" says nothing of the rest."""
@@ -388,9 +391,5 @@ class Guard:
 
 
 def _move_back(rewrites: Iterable[Rewrite], start: int) -> list[Rewrite]:
-    """Move what stood in a passage to the passage's start, as it is dropped as a whole."""
-    return [
-        replace(rewrite, start=min(rewrite.start, start))
-        for rewrite in rewrites
-        if not (rewrite.is_kept and rewrite.start >= start)
-    ]
+    """Move what stood behind a place to that place, as all behind it is dropped."""
+    return [replace(rewrite, start=min(rewrite.start, start)) for rewrite in rewrites]

@@ -29,10 +29,13 @@ class BatchEdit:
     scale: Tensor | None  # (B, 1, U); 1 where a row leaves a unit alone; None for 1 everywhere
     shift: Tensor  # (B, 1, U); 0 where a row leaves a unit alone
 
+    @property
+    def device(self) -> torch.device:
+        """Return where its tensors are."""
+        return self.shift.device
+
     def on(self, device: torch.device) -> BatchEdit:
         """Return it on a device: only a pass tells where a layer of a large model runs."""
-        if self.shift.device == device:
-            return self
         units, scale = (None if t is None else t.to(device) for t in (self.units, self.scale))
         return BatchEdit(units, scale, self.shift.to(device))
 
@@ -59,22 +62,27 @@ class BatchPull:
     point: Tensor  # (B, R)
     share: Tensor  # (B, 1); 0 leaves a row alone
 
+    @property
+    def device(self) -> torch.device:
+        """Return where its tensors are."""
+        return self.share.device
+
     def on(self, device: torch.device) -> BatchPull:
         """Return it on a device, as `BatchEdit.on`."""
-        if self.share.device == device:
-            return self
         return BatchPull(*(t.to(device) for t in (self.directions, self.point, self.share)))
 
     def apply(self, values: Tensor) -> Tensor:
         """Return what becomes of the stream `(B, T, H)`; in float32, as the sums are long."""
-        positions = values.shape[1]
+        rows, positions, hidden = values.shape
         point, share = self.point, self.share
         if positions > 1 and len(point) > 1:
             point, share = (t.repeat_interleave(positions, 0) for t in (point, share))
-        flat = values.float().reshape(-1, values.shape[2])
+        exact = values if values.dtype == torch.float32 else values.float()
+        flat = exact.reshape(rows * positions, hidden)
         missing = torch.addmm(point, flat, self.directions.T, alpha=-1).mul_(share)  # (B * T, R)
         # A row of share 0 gets 0 added to it: the same bits.
-        return torch.addmm(flat, missing, self.directions).view_as(values).to(values.dtype)
+        pulled = torch.addmm(flat, missing, self.directions).view(values.shape)
+        return pulled if exact is values else pulled.to(values.dtype)
 
 
 # What is done at each place, in this order.
@@ -83,7 +91,9 @@ PlanTable: TypeAlias = dict[Place, list["BatchEdit | BatchPull"]]
 
 def change_values(values: Tensor, table: PlanTable, place: Place) -> Tensor:
     """Return what becomes of values `(B, T, units)` at a place that the table has."""
-    changes = table[place] = [change.on(values.device) for change in table[place]]
+    changes = table[place]
+    if changes[0].device != values.device:
+        changes = table[place] = [change.on(values.device) for change in changes]
     for change in changes:
         values = change.apply(values)
     return values

@@ -322,12 +322,16 @@ class TokenBiasProcessor(LogitsProcessor):
                 f"There are logits for '{len(scores)}' rows and token biases for "
                 f"'{self._row_count}'. Expected as many; give one bias or None per row and beam."
             )
-        if self._stacked is None or self._stacked.shape != scores.shape:
-            self._stacked = torch.zeros_like(scores)
+        if self._stacked is None or not _is_alike(self._stacked, scores):
+            self._stacked = torch.full_like(scores, -0.0)  # x + -0.0 has the bits of x
             for row, bias in self._biases.items():
                 placed = _place(bias, scores)
                 self._stacked[row, : len(placed)] = placed
-        return scores + self._stacked.to(scores)
+        return scores + self._stacked
+
+
+def _is_alike(one: Tensor, other: Tensor) -> bool:
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
 
 
 def _without(bias: Tensor, spared: Collection[int]) -> Tensor:

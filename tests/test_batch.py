@@ -20,6 +20,7 @@ from steering.batch import Batch, answer_all
 from steering.conversation import Message
 from steering.generation import make_answers
 from steering.loading import LoadedModel
+from steering.steerer import steered
 from steering.steering_plan import NO_STEERING, PHASES, SteeringPlan, TokenBias
 from steering.token_choice import Sampling
 from tests.asking import decode, greedy_by_hand
@@ -201,16 +202,33 @@ def test_answer_written_again_from_its_beginning_is_steered_at_the_onset(
     assert answer.view().text != text_alone(double, make_answer(double))
 
 
-def test_passage_written_again_is_steered_from_its_first_token_on(double: LoadedModel) -> None:
-    """A plan of the body alone does the same from the third token on, whenever it came."""
-    harder = make_random_plan(3, "body")
-    answer = make_answer(double)
-    answer._guard = TakeBack(at=6, to=2, plan=harder)  # type: ignore[assignment]  # scripted
+@torch.no_grad()
+def continue_by_hand(
+    model: LoadedModel, ids: list[int], plan: SteeringPlan, *, tokens: int
+) -> list[int]:
+    """Greedy decoding without a cache, with the plan's onset at the last of *ids*."""
+    ids, onset = list(ids), len(ids) - 1
+    with steered(model.model, [plan]) as clock:
+        clock.start_at(onset)
+        for _ in range(tokens):
+            logits = model.model(input_ids=torch.tensor([ids]), use_cache=False).logits
+            ids.append(int(logits[0, -1].argmax()))
+    return ids
+
+
+@pytest.mark.parametrize("to", [1, 2, 5])
+def test_passage_written_again_has_an_onset_of_its_own(to: int, double: LoadedModel) -> None:
+    harder = make_random_plan(1, "onset", "start", "body")
+    plain = make_answer(double, tokens=9)
+    answer_all(double, [plain])
+    answer = make_answer(double, tokens=9)
+    answer._guard = TakeBack(at=6, to=to, plan=harder)  # type: ignore[assignment]  # scripted
 
     answer_all(double, [answer])
 
-    assert answer.view().text == text_alone(double, make_answer(double, plan=harder))
-    assert answer.view().text != text_alone(double, make_answer(double))
+    kept = plain.choice.ids[: len(plain.prompt.token_ids) + to]
+    assert answer.choice.ids == continue_by_hand(double, kept, harder, tokens=9 - to)
+    assert answer.choice.ids != plain.choice.ids
 
 
 def test_stop_text_ends_an_answer_and_is_not_in_it(double: LoadedModel) -> None:

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steering.countable_text import countable_text, split_lines, split_sentences
+from steering.countable_text import (
+    countable_text,
+    find_open_fence,
+    is_broken_off,
+    split_lines,
+    split_sentences,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +53,75 @@ def test_what_counts(text: str, kept: str) -> None:
 )
 def test_sentences_end_at_closing_punctuation(text: str, sentences: list[str]) -> None:
     assert split_sentences(text) == sentences
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Le film « Good Morning.",
+        "Le film “Good.",
+        "Le film „Good.",
+        'Le film "Good.',
+        'Il dit "oui". Le film "Good.',
+        "映画「おはよう。",
+        "Voir `main.",
+        "Oui.\nVoir ``main.",
+        "Voir www.example.",
+        "Écrire à a@example.",
+    ],
+)
+def test_what_may_yet_be_a_name_or_an_address_is_broken_off(text: str) -> None:
+    assert is_broken_off(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Il dort.",
+        "Le film « Good Morning ». Oui.",
+        'Il dit "oui".',
+        "映画「おはよう」。",
+        "« Un discours de plus de trente lettres. Oui.",
+        "Voir « le\nfilm.",
+        "Voir `main.py`.",
+        "```",
+        "```python",
+        "Voir www.example.com est là.",
+        "C'est fini...",
+    ],
+)
+def test_other_text_is_not_broken_off(text: str) -> None:
+    assert not is_broken_off(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fence"),
+    [
+        ("", ""),
+        ("a\n```py\ncode", "```"),
+        ("a\n```py\ncode\n```", ""),
+        ("~~~~\n```\n~~~", "~~~~"),
+        ("> ```", "```"),
+        ("a ```", ""),
+    ],
+)
+def test_open_fence_is_found(text: str, fence: str) -> None:
+    assert find_open_fence(text) == fence
+
+
+@given(
+    st.lists(st.sampled_from(["```", "~~~~", "~~~", "Il dort.", "```py", ""]), max_size=12),
+    st.integers(0, 12),
+)
+def test_text_in_two_parts_counts_as_one(lines: list[str], at: int) -> None:
+    first, second = "\n".join(lines[:at]), "\n".join(lines[at:])
+    fence = find_open_fence(first)
+
+    parts = [countable_text(first), countable_text(second, open_fence=fence)]
+
+    assert "".join(parts).split() == countable_text("\n".join(lines)).split()
+    assert find_open_fence(second, before=fence) == find_open_fence("\n".join(lines))
 
 
 @given(st.text(st.characters(), max_size=300))

@@ -90,6 +90,7 @@ def test_text_on_target_is_never_touched(
         "Allez voir https://example.com/this/is/the/english/page.html?the=way pour le reste.",
         "Écrivez à the.person.of.the.house@example.org pour le reste.",
         "Le film Star Wars: The Empire Strikes Back est sorti au cinéma en 1980.",
+        "Elle a beaucoup aimé The Old Man And The Sea, The Two Towers et The Long Way Home.",
         "The Beatles étaient un groupe de musique très connu dans le monde.",
         "12 + 30 = 42. 1.5 x 2.5 = 3.75. 1980. 2001! 42?",
         "😀 🎉! 👍🏽. ...",
@@ -181,7 +182,8 @@ def test_sentences_too_short_to_judge_are_judged_together() -> None:
     short = ["Good day.", " Good dog.", " Red car."]
     assert not off_target_sentences("".join(short), "fr")
 
-    made = write(from_attempts([[one, LONG["fr"]] for one in short]), "fr", max_tokens=200)
+    script = [[one, LONG["fr"]] for one in short]
+    made = write(from_attempts([*script, [f" {LONG['fr']}"]]), "fr", max_tokens=200)
 
     assert made.guard.rewrites[0].start == 0
     assert made.guard.rewrites[0].text == "".join(short)
@@ -197,6 +199,46 @@ def test_a_short_answer_is_judged_as_the_evaluation_does() -> None:
 
     assert made.text == "Bonne nuit."
     assert len(made.guard.rewrites) == 1
+
+
+def test_going_back_behind_a_passage_moves_its_record_and_counts_on() -> None:
+    """The first sentence turns out to be off target only when the answer is over."""
+    first = [LONG["en"], "Good day.", LONG["fr"]]
+    second = [f" {LONG['en']}", f" {LONG['en']}", " Merci."]
+
+    made = write(from_attempts([first, second]), "fr")
+
+    assert made.text == f"{LONG['fr']} Merci."
+    assert made.guard.rewrites[3].text == "Good day. Merci."
+    end = len(LONG["fr"])
+    assert [rewrite.start for rewrite in made.guard.rewrites] == [0, 0, 0, 0, end, end]
+    assert [rewrite.attempt for rewrite in made.guard.rewrites] == [1, 1, 2, 2, 1, 2]
+
+
+def test_mixed_text_is_undecided_for_so_long_and_judged_at_the_end() -> None:
+    usual, harder = SteeringPlan({}), SteeringPlan({})
+    guard = Guard(GuardSpec(JA, SEVEN, (harder, harder)), usual, frozenset())
+    assert guard.read(LONG["en"], 20, is_over=False) == 0
+    mixed = "ねこ dogs e。"  # four and five letters
+
+    number = 0
+    while guard.plan is harder and number < 99:
+        number += 1
+        assert guard.read(mixed * number, 5 * number, is_over=False) is None
+
+    assert guard.plan is usual
+    assert number == 300 // 9 + 1
+    assert guard.read(mixed * number, 5 * number, is_over=True) == 0
+
+
+def test_a_passage_that_becomes_code_is_done() -> None:
+    last = f"{TEXTS['fr'][1]} "
+    script = [[f"{LONG['fr']}\n"], [LONG["en"], "```\nprint(1)\n```\n"], [last]]
+
+    made = write(from_attempts(script), "fr")
+
+    assert len(made.guard.rewrites) == 1
+    assert set(made.rungs[-len(cut(last)) :]) == {0}
 
 
 def test_a_word_alone_is_an_answer() -> None:
@@ -426,7 +468,7 @@ def test_few_tokens_end_a_sentence_and_they_are_looked_at_once() -> None:
 # What is harder.
 
 
-def test_harder_is_the_next_level_then_a_bias(toy_set: NeuronSet) -> None:
+def test_harder_is_the_strongest_level_then_beyond_it_then_a_bias(toy_set: NeuronSet) -> None:
     own = {"strengths": {"gentle": 0.5, "normal": 1.0, "strong": 2.0}, "steering_method": "lape@1"}
     tuned = replace(toy_set, metadata=toy_set.metadata.model_copy(update=own))
 
@@ -441,13 +483,11 @@ def test_harder_is_the_next_level_then_a_bias(toy_set: NeuronSet) -> None:
     def at(strength: float) -> object:
         return effects(make_plan(tuned, SteeringRequest(FR, "lape@1", strength)))
 
-    biased = [(at(2.0), 10.0), (at(2.0), 30.0)]
-    assert ladder("normal") == [(at(2.0), None), *biased]
-    assert ladder(1.5) == [(at(2.0), None), *biased]
-    assert ladder("gentle") == [(at(1.0), None), (at(2.0), None), *biased]
-    assert ladder(0.0) == [(at(1.0), None), (at(2.0), None), *biased]
-    assert ladder("strong") == biased
-    assert ladder(3.0) == [(at(3.0), 10.0), (at(3.0), 30.0)]
+    beyond = [(at(3.0), None), (at(4.0), None), (at(4.0), 30.0)]
+    for below in ("normal", 1.5, "gentle", 0.0):
+        assert ladder(below) == [(at(2.0), None), *beyond]
+    assert ladder("strong") == beyond
+    assert ladder(3.0) == [(at(4.5), None), (at(6.0), None), (at(6.0), 30.0)]
 
 
 def test_the_bias_is_added_to_that_of_the_method(toy_set: NeuronSet) -> None:
@@ -455,7 +495,7 @@ def test_the_bias_is_added_to_that_of_the_method(toy_set: NeuronSet) -> None:
 
     assert guard is not None
     bounds = [plan.token_bias.bound_nats for plan in guard.harder if plan.token_bias]
-    assert bounds == pytest.approx([17.0, 37.0])
+    assert bounds == pytest.approx([10.5, 14.0, 44.0])
 
 
 def test_a_set_without_log_odds_compares_scripts(toy_set: NeuronSet) -> None:
@@ -493,7 +533,7 @@ def test_a_spec_can_go_to_another_process(toy_set: NeuronSet) -> None:
     copy = pickle.loads(pickle.dumps(guard))  # noqa: S301 - our own bytes
 
     assert (copy.target, copy.languages) == (guard.target, guard.languages)
-    assert len(copy.harder) == len(guard.harder) == 3
+    assert len(copy.harder) == len(guard.harder) == 4
     for one, other in zip(copy.harder, guard.harder, strict=True):
         assert effects(one) == effects(other)
         assert (one.token_bias is None) == (other.token_bias is None)

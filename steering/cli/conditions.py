@@ -9,6 +9,7 @@ from steering.cli.arguments import add_model_arguments, load_chosen_model
 from steering.detection import language_of_prompt
 from steering.errors import PlanError, SettingsError
 from steering.evaluation.forcing import Condition, ForcingPrompt
+from steering.guard import make_guard
 from steering.loading import BUNDLED_MODEL, LoadedModel
 from steering.methods import METHODS, SteeringRequest, make_plan, parse_method
 from steering.neuron_set import NeuronSet, StrengthLevel
@@ -52,7 +53,8 @@ def add_measuring_arguments(
     parser.add_argument(
         "--conditions",
         default=conditions,
-        help="none, instruction, default, gentle, strong, or methods such as lape@7, with commas",
+        help="none, instruction, default, guarded, gentle, strong, or methods such as lape@7, "
+        "with commas",
     )
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     parser.add_argument(
@@ -83,8 +85,9 @@ def load_chosen_sets(options: argparse.Namespace) -> ChosenSets:
 def read_conditions(text: str, sets: ChosenSets) -> list[Condition]:
     """Read conditions with commas between them.
 
-    Each is `none`, `instruction`, `default` (the set's own method and normal strength), a level of
-    it (`gentle`, `strong`), or a method as `methods.parse_method` reads it, at strength 1.
+    Each is `none`, `instruction`, `default` (the set's own method and normal strength), `guarded`
+    (the same, with passages in another language written again), a level of it (`gentle`,
+    `strong`), or a method as `methods.parse_method` reads it, at strength 1.
 
     Raises:
         SettingsError: Naming a condition that is none of these.
@@ -106,10 +109,18 @@ def _read_condition(text: str, sets: ChosenSets) -> Condition:
             text,
             lambda prompt: plan_for_prompt(sets.neurons, prompt, "", level or "normal"),
         )
+    if text == "guarded":
+        return Condition(
+            text,
+            lambda prompt: plan_for_prompt(sets.neurons, prompt, "", "normal"),
+            make_guard=lambda prompt: make_guard(
+                sets.neurons, _request(sets.neurons, prompt, "", "normal")
+            ),
+        )
     try:
         names = {step.name for step in parse_method(text)}
     except PlanError as err:
-        known = ", ".join([*CONTROLS, "default", *_LEVELS, *METHODS])
+        known = ", ".join([*CONTROLS, "default", "guarded", *_LEVELS, *METHODS])
         raise SettingsError(
             f"Unknown condition '{text}': {err} Conditions are: {known}; see `--help`."
         ) from None
@@ -121,5 +132,11 @@ def plan_for_prompt(
     neurons: NeuronSet, prompt: ForcingPrompt, method: str, strength: StrengthLevel | float
 ) -> SteeringPlan:
     """Return the plan of a prompt whose language is not told but detected, as on the page."""
+    return make_plan(neurons, _request(neurons, prompt, method, strength))
+
+
+def _request(
+    neurons: NeuronSet, prompt: ForcingPrompt, method: str, strength: StrengthLevel | float
+) -> SteeringRequest:
     source = language_of_prompt(prompt.text, languages=neurons.languages)
-    return make_plan(neurons, SteeringRequest(prompt.target, method, strength, source))
+    return SteeringRequest(prompt.target, method, strength, source)

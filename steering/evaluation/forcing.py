@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from steering.conversation import Message
+from steering.countable_text import split_sentences
 from steering.detection import identify_reply
 from steering.evaluation.proportions import Proportion, harmonic_mean
-from steering.generation import generate_conversations
+from steering.generation import answer_conversations
+from steering.guard import GuardSpec, Rewrite
 from steering.languages import Language
 from steering.steering_plan import SteeringPlan
 from steering.token_choice import Sampling
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 AnswerCheck: TypeAlias = Callable[[str], bool]
 # A prompt -> the plan for its row.
 PlanMaker: TypeAlias = Callable[["ForcingPrompt"], SteeringPlan]
+# A prompt -> what is watched for while its answer is written.
+GuardMaker: TypeAlias = Callable[["ForcingPrompt"], GuardSpec | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,15 @@ class ForcingPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One way of asking for the language: a plan per prompt, and whether the prompt says it."""
+    """One way of asking for the language: a plan per prompt, and whether the prompt says it.
+
+    With a guard, passages in another language are written again.
+    """
 
     name: str
     make_plan: PlanMaker
     is_instructed: bool = False
+    make_guard: GuardMaker = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,8 @@ class ForcingOutcome:
     language: Language | None
     is_forced: bool
     is_right: bool | None
+    tokens: int = 0
+    rewrites: tuple[Rewrite, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +129,22 @@ class ForcingResult:
             "n": len(self.outcomes),
             "by_language": {str(t): self.of_target(t)._short_json() for t in targets},
             "own_language": self.in_own_language()._short_json(),
+            "rewritten": self._rewritten_json(),
+        }  # fmt: skip
+
+    def _rewritten_json(self) -> dict[str, object]:
+        """Return what the guard did: passages written again, and the tokens that it cost."""
+        again = [r for o in self.outcomes for r in o.rewrites if not r.is_kept]
+        kept = [r for o in self.outcomes for r in o.rewrites if r.is_kept]
+        sentences = sum(len(split_sentences(o.reply)) for o in self.outcomes)
+        return {
+            "sentences": sentences,
+            "sentences_written_again": len({(id(o), r.start) for o in self.outcomes
+                                            for r in o.rewrites if not r.is_kept}),
+            "attempts": len(again),
+            "given_up": len(kept),
+            "tokens": sum(o.tokens for o in self.outcomes),
+            "tokens_dropped": sum(r.tokens for r in again),
         }  # fmt: skip
 
     def _short_json(self) -> dict[str, object]:
@@ -153,15 +179,20 @@ def run_forcing(
     seeds = {id(prompt): chosen.seed + place for place, prompt in enumerate(prompts)}
     for batch in _batches(sorted(prompts, key=lambda prompt: len(prompt.text)), batch_rows):
         texts = [p.instructed_text if condition.is_instructed else p.text for p in batch]
-        replies = generate_conversations(
+        views = answer_conversations(
             model,
             [(Message("user", text),) for text in texts],
             plans=[condition.make_plan(prompt) for prompt in batch],
             sampling=[replace(chosen, seed=seeds[id(prompt)]) for prompt in batch],
+            guards=[condition.make_guard(prompt) for prompt in batch],
         )
         outcomes += [
-            judge_reply(prompt, reply, languages=languages)
-            for prompt, reply in zip(batch, replies, strict=True)
+            replace(
+                judge_reply(prompt, view.text, languages=languages),
+                tokens=view.tokens,
+                rewrites=view.rewrites,
+            )
+            for prompt, view in zip(batch, views, strict=True)
         ]
         if progress is not None:
             progress(len(batch))
