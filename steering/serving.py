@@ -25,7 +25,7 @@ from steering.neuron_set_file import load_neuron_set
 from steering.settings import Settings
 from steering.steerer import check_set_fits_model
 from steering.ui.chat import Chat
-from steering.ui.launching import build_page, open_page
+from steering.ui.launching import build_page, close_page, open_page
 from steering.ui.making import SetMaker
 from steering.zero_gpu import AnyEngine, ZeroGpuEngine, is_zero_gpu
 
@@ -68,7 +68,7 @@ def serve(settings: Settings) -> None:
         service.closing.has_begun = True
         engine.close(timeout_s=_FINISH_S)
         service.closing.is_over = True
-        page.close(verbose=False)
+        close_page(page)
 
 
 def _open(page: gr.Blocks, settings: Settings, service: Service) -> None:

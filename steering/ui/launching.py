@@ -3,6 +3,7 @@
 Knows components and Gradio's server, not what is behind the chat (`serving.py`).
 """
 
+import logging
 from collections.abc import Sequence
 
 import gradio as gr
@@ -15,7 +16,7 @@ from steering.ui.style import CSS, HEAD, make_theme
 
 # People who may wait for a turn, beyond those in the engine; more are told that it is full.
 _MAX_WAITING = 64
-_GOODBYE_S = 2  # that the server has for connections which do not end when it closes
+_GOODBYE_S = 1  # that the server has for connections which do not end when it closes
 
 
 def build_page(chat: Chat, *, model: str) -> gr.Blocks:
@@ -56,3 +57,12 @@ def open_page(page: gr.Blocks, *, name: str, port: int, routes: Sequence[BaseRou
     )
     # Else it would wait for as long as a client keeps its connection, and the program with it.
     page.server.config.timeout_graceful_shutdown = _GOODBYE_S
+
+
+def close_page(page: gr.Blocks) -> None:
+    """Close the server, if there is one, within seconds.
+
+    Connections that browsers keep open are cut, of which the server would print tracebacks.
+    """
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    page.close(verbose=False)
