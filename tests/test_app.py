@@ -94,7 +94,12 @@ def test_chat_is_the_only_endpoint_and_says_what_it_takes(client: Client) -> Non
     assert list(api["named_endpoints"]) == ["/chat"]
     assert api["unnamed_endpoints"] == {}
     parameters = api["named_endpoints"]["/chat"]["parameters"]
-    assert [p["parameter_name"] for p in parameters] == ["message", "language", "steering"]
+    assert [p["parameter_name"] for p in parameters] == [
+        "message",
+        "language",
+        "steering",
+        "guard",
+    ]
 
 
 def test_chat_streams_and_cancel_stops_the_model(client: Client) -> None:
