@@ -168,6 +168,9 @@ def as_json(load: Load, watch: Watch, seconds: float) -> dict[str, object]:
         "threads_most": max((one.threads for one in watch.samples if one.threads), default=None),
         "running_last": last.gauges.get("running"),
         "waiting_last": last.gauges.get("waiting"),
+        "hooks_first": first.gauges.get("hooks"),
+        "hooks_most": max((one.gauges.get("hooks", 0) for one in watch.samples), default=None),
+        "hooks_last": last.gauges.get("hooks"),
     }
 
 

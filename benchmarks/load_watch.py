@@ -14,7 +14,11 @@ import httpx
 from benchmarks.server import Server
 
 EVERY_S = 5.0
-_GAUGES = {"langsteer_running_requests": "running", "langsteer_waiting_requests": "waiting"}
+_GAUGES = {
+    "langsteer_running_requests": "running",
+    "langsteer_waiting_requests": "waiting",
+    "langsteer_hooks": "hooks",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from steering.errors import (
 )
 from steering.generation import ReplyUpdate, make_answers, make_update
 from steering.guard import GuardSpec
+from steering.hooks import count_hooks
 from steering.steering_plan import SteeringPlan
 from steering.token_choice import Sampling
 
@@ -61,11 +62,13 @@ class EngineLoad:
         running_requests: Requests that are being answered.
         running_rows: Their rows that are not finished.
         waiting: Requests that wait.
+        hooks: On the model; none of ours while nothing runs.
     """
 
     running_requests: int
     running_rows: int
     waiting: int
+    hooks: int = 0
 
 
 class Engine:
@@ -112,7 +115,11 @@ class Engine:
         with self._news:
             running = [job for job in self._running if not job.is_over]
             rows = sum(not answer.is_over for job in running for answer in job.answers)
-            return EngineLoad(len(running), rows, len(self._waiting))
+            waiting = len(self._waiting)
+        hooks = 0
+        if self._loaded.is_set() and not isinstance(self._outcome, BaseException):
+            hooks = count_hooks(self._outcome.model)
+        return EngineLoad(len(running), rows, waiting, hooks)
 
     def model(self, *, timeout_s: float | None = None) -> LoadedModel:
         """Return the loaded model, waiting for it.

@@ -113,6 +113,13 @@ def input_device(model: PreTrainedModel) -> torch.device:
     return torch.device("cpu") if device.type == "meta" else device
 
 
+def count_hooks(model: PreTrainedModel) -> int:
+    """Return how many hooks there are on a model and its modules, whoever attached them."""
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
+
+
 @contextmanager
 def attached(
     sites: FfnSites,

@@ -19,6 +19,7 @@ from steering.answer import Answer
 from steering.batch import Batch, answer_all
 from steering.conversation import Message
 from steering.generation import make_answers
+from steering.hooks import count_hooks
 from steering.loading import LoadedModel
 from steering.steerer import steered
 from steering.steering_plan import NO_STEERING, PHASES, SteeringPlan, TokenBias
@@ -62,10 +63,6 @@ def make_answer(
 def text_alone(model: LoadedModel, answer: Answer) -> str:
     answer_all(model, [answer])
     return answer.view().text
-
-
-def hooks_on(model: LoadedModel) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.modules())
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def test_rows_of_a_batch_are_as_if_alone(double: LoadedModel, rows: Sequence[Row
             batch.drop(lambda answer: answer.is_over)
     batch.pause()
 
-    assert hooks_on(double) == 0
+    assert count_hooks(double.model) == 0
     for row, answer in zip(rows, answers, strict=True):
         alone = row.make(double)
         answer_all(double, [alone])

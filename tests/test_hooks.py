@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from steering.architectures import ARCHITECTURES
 from steering.errors import PlanError, UnsupportedArchitectureError
-from steering.hooks import SITES, FfnSites, Site, attached, find_sites
+from steering.hooks import SITES, FfnSites, Site, attached, count_hooks, find_sites
 
 MakeModel = Callable[..., PreTrainedModel]
 
@@ -36,12 +36,6 @@ def run(model: PreTrainedModel, ids: Tensor = IDS) -> Tensor:
     with torch.no_grad():
         logits: Tensor = model(input_ids=ids).logits
     return logits
-
-
-def count_hooks(model: nn.Module) -> int:
-    return sum(
-        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
-    )
 
 
 def zero_neurons(*indices: int, at_layer: int) -> Callable[[int, Tensor], Tensor | None]:

@@ -115,6 +115,7 @@ ALLOWED: dict[str, list[str]] = {
     "engine": [
         *WORDS,
         *DATA,
+        "hooks",
         "loading",
         "conversation",
         "guard",

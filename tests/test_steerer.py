@@ -16,6 +16,7 @@ from steering.errors import (
     PlanError,
     UnknownLanguageError,
 )
+from steering.hooks import count_hooks
 from steering.languages import LANGUAGES
 from steering.loading import LoadedModel, load_model
 from steering.methods import METHODS, SteeringRequest, make_plan
@@ -43,12 +44,6 @@ def run(model: PreTrainedModel, ids: Tensor = IDS) -> Tensor:
     with torch.no_grad():
         logits: Tensor = model(input_ids=ids).logits
     return logits
-
-
-def count_hooks(model: PreTrainedModel) -> int:
-    return sum(
-        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
-    )
 
 
 def width_of(model: PreTrainedModel) -> int:

@@ -39,11 +39,13 @@ class Metrics:
         self._waiting = self._gauge(
             "waiting_requests", "Requests that wait for their turn, the page's included."
         )
+        self._hooks = self._gauge("hooks", "Hooks on the model; none while nothing runs.")
 
     def watch(self, load: Callable[[], EngineLoad]) -> None:
         """Show what an engine has to do, at the moment when somebody looks."""
         self._running.set_function(lambda: load().running_requests)
         self._waiting.set_function(lambda: load().waiting)
+        self._hooks.set_function(lambda: load().hooks)
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
