@@ -3,8 +3,8 @@
 import os
 import sys
 
-if os.environ.get("SPACES_ZERO_GPU"):  # it changes torch, so that it has to come first
-    import spaces  # noqa: F401
+if os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"):
+    import spaces  # noqa: F401 - it changes torch, so that it has to come first
 
 from steering.errors import SteeringError
 from steering.settings import read_settings

@@ -10,7 +10,8 @@ import time
 
 from benchmarks.subjects import Person
 from steering import Sampling
-from steering.engine import Engine, GenerationRequest
+from steering.engine import Engine
+from steering.jobs import GenerationRequest
 from steering.loading import LoadedModel
 
 _TOKENS = 60

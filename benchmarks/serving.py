@@ -21,7 +21,8 @@ from benchmarks.paired import Ratio, median_ratio
 from benchmarks.random_model import LAYERS_250M
 from benchmarks.subjects import Person, Subject, make_groups, make_subjects
 from steering import Sampling
-from steering.engine import Engine, GenerationRequest
+from steering.engine import Engine
+from steering.jobs import GenerationRequest
 
 ROUNDS, TOKENS = 9, 48
 NATURAL_TOKENS = 120  # what the page allows an answer of the bundled model

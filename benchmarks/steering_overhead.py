@@ -1,8 +1,8 @@
 """What steering costs while a model writes: `python -m benchmarks.steering_overhead`.
 
 The same questions are answered with and without the default plan, at batch 1 and 8, on the bundled
-model and on a random Llama of 250M parameters; every answer has the same length, and prompts of a
-dozen tokens weigh little in it. Then one vector, added everywhere after one layer, by us and by
+model and on a random Llama of 250M parameters, from the first token to the last of answers of the
+same length. Then one vector, added everywhere after one layer, by us and by
 repeng, steering-vectors and nnsight where they are installed, each beside its own unsteered way.
 Prints a table and, last, one JSON line; `overhead_batch1` and `overhead_batch8` are the larger of
 the two models' overheads with the default plan.
@@ -23,8 +23,9 @@ from benchmarks.peers import PEERS, Generate, generate_plainly
 from benchmarks.random_model import LAYERS_250M, never_end
 from benchmarks.subjects import PEOPLE, Person, Subject, make_groups, make_subjects
 from steering import Sampling
+from steering.batch import Batch
 from steering.conversation import encode_prompt
-from steering.generation import generate_conversations
+from steering.generation import generate_conversations, make_answers
 from steering.loading import LoadedModel
 from steering.neuron_set import difference_from_others
 from steering.steering_plan import NO_STEERING, PHASES, Edit, SteeringPlan
@@ -76,13 +77,33 @@ def answer(
     )
 
 
+def decode_s(
+    model: LoadedModel, people: Sequence[Person], tokens: int, *plans: SteeringPlan
+) -> float:
+    """Answer as `answer` does; return the seconds from the first token to the last."""
+    answers = make_answers(
+        model,
+        [person.conversation for person in people],
+        plans=plans * len(people) if plans else [person.plan for person in people],
+        sampling=Sampling(max_new_tokens=tokens),
+    )
+    batch = Batch(model)
+    batch.add(answers)
+    started = time.perf_counter()
+    while batch.answers:
+        batch.step()
+        batch.drop(lambda one: one.is_over)
+    took_s = time.perf_counter() - started
+    batch.pause()
+    return took_s
+
+
 def measure_default(subject: Subject, batch: int, *, tokens: int, rounds: int) -> list[Cost]:
     """Measure the default plan, and twice no plan, which shows what the machine's noise is."""
     groups = [_people(group, batch, number) for number, group in enumerate(make_groups(subject, 7))]
 
     def run(number: int, *plans: SteeringPlan) -> float:
-        people = groups[number % len(groups)]
-        return _seconds(lambda: answer(subject.model, people, tokens, *plans))
+        return decode_s(subject.model, groups[number % len(groups)], tokens, *plans)
 
     _check_length(subject.model, lambda: answer(subject.model, groups[0], tokens), tokens)
     times = time_in_turn(

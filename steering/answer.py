@@ -150,8 +150,9 @@ class Answer:
         text = decode_answer(self._tokenizer, ids)[:cut]
         if reason is not None:
             settled = len(text)
-        elif self._guard is None:
-            settled = _length_without_stop(text, self.sampling.stop)
+        else:
+            whole = len(text) if self._guard is None else settled
+            settled = min(whole, _length_without_stop(text, self.sampling.stop))
         return AnswerView(text, settled, reason, len(ids), rewrites)
 
     def _append(self, token: int) -> None:

@@ -70,10 +70,13 @@ class Batch:
         """
         self.pause()
         width = max(len(answer.prompt.token_ids) for answer in answers)
+        draws = [answer.choice.draws.getstate() for answer in answers]
         try:
             cache, chosen = self._read_prompts(answers, width)
             self._join(cache, width)
         except (RuntimeError, MemoryError) as err:
+            for answer, state in zip(answers, draws, strict=True):  # it may be tried again
+                answer.choice.draws.setstate(state)
             raise_if_out_of_memory(err, len(answers), width)
             raise
         self.answers = (*self.answers, *answers)
@@ -108,17 +111,16 @@ class Batch:
         """Forget rows; their places in the cache are free."""
         kept = [row for row, answer in enumerate(self.answers) if not gone(answer)]
         if len(kept) == len(self.answers):
-            return None
+            return
+        lengths = [self._lengths[row] for row in kept]
+        columns, rows = max(lengths, default=0), torch.tensor(kept)
+        if kept:
+            self._map_cache(lambda t: t[rows.to(t.device)][..., -columns:, :])
+        else:
+            self._cache = DynamicCache()
         self.answers = tuple(self.answers[row] for row in kept)
-        self._lengths = [self._lengths[row] for row in kept]
-        self._steered = None
-        if not kept:
-            self._cache, self._columns = DynamicCache(), 0
-            return self.pause()
-        columns, rows = max(self._lengths), torch.tensor(kept)
-        self._map_cache(lambda t: t[rows.to(t.device)][..., -columns:, :])
-        self._columns = columns
-        return None
+        self._lengths, self._columns = lengths, columns
+        self.pause()
 
     def pause(self) -> None:
         """Take everything off the model, so that it can be used otherwise before the next step."""
@@ -207,19 +209,17 @@ class Batch:
 
     def _take_back(self, row: int, columns: int) -> None:
         """Forget the last columns of a row; the others' stay where they are."""
-
-        def roll(values: Tensor) -> Tensor:  # (B, heads, T, H / heads)
-            values = values.clone()
-            values[row] = values[row].roll(columns, dims=-2)
-            return values
-
-        self._map_cache(roll)
+        for layer in _layers(self._cache):  # in place, so that it needs no room for the others
+            for values in (layer.keys, layer.values):  # (B, heads, T, H / heads)
+                values[row] = values[row].roll(columns, dims=-2)
         self._lengths[row] -= columns
         self._steered = None
 
     def _map_cache(self, change: Callable[[Tensor], Tensor]) -> None:
-        for layer in _layers(self._cache):
-            layer.keys, layer.values = change(layer.keys), change(layer.values)
+        layers = _layers(self._cache)
+        changed = [(change(layer.keys), change(layer.values)) for layer in layers]
+        for layer, tensors in zip(layers, changed, strict=True):  # all or none
+            layer.keys, layer.values = tensors
 
 
 def raise_if_out_of_memory(error: BaseException, rows: int, width: int) -> None:

@@ -9,49 +9,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from steering.answer import Answer
+import torch
+
 from steering.batch import Batch
-from steering.conversation import Message
-from steering.errors import (
-    EngineClosedError,
-    GenerationError,
-    OutOfMemoryError,
-    QueueFullError,
-)
-from steering.generation import ReplyUpdate, make_answers, make_update
-from steering.guard import GuardSpec
+from steering.errors import EngineClosedError, GenerationError, OutOfMemoryError, QueueFullError
+from steering.generation import ReplyUpdate
 from steering.hooks import count_hooks
-from steering.steering_plan import SteeringPlan
-from steering.token_choice import Sampling
+from steering.jobs import Call, GenerationRequest, Job
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
 
 _Result = TypeVar("_Result")
 
-
-@dataclass(frozen=True, slots=True)
-class GenerationRequest:
-    """A batch of conversations to answer, one plan each.
-
-    Args:
-        conversations: One per row, each ending with the person's message.
-        plans: One per row.
-        sampling: For all rows.
-        guards: One per row, None for a row without; empty for none at all.
-        time_limit_s: The answer is cut off after this time of writing; never when omitted.
-    """
-
-    conversations: tuple[tuple[Message, ...], ...]
-    plans: tuple[SteeringPlan, ...]
-    sampling: Sampling = field(default_factory=Sampling)
-    guards: tuple[GuardSpec | None, ...] = ()
-    time_limit_s: float | None = None
+_MOST_TIMES_PASSED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +67,8 @@ class Engine:
         self._load = load
         self._max_waiting, self._max_rows = max_waiting, max_rows
         self._news = threading.Condition()  # guards the five that follow
-        self._waiting: deque[_Job | _Call[Any]] = deque()
-        self._running: list[_Job] = []
+        self._waiting: deque[Job | Call[Any]] = deque()
+        self._running: list[Job] = []
         self._is_closed = False
         self._ends_at: float | None = None  # when what still runs is cancelled
         self._loaded = threading.Event()
@@ -157,7 +132,7 @@ class Engine:
             GenerationError: If a message is empty.
             SteeringError: What loading the model raised.
         """
-        job = _Job(request, place_of=self._place_of)
+        job = Job(request, place_of=self._place_of)
         self._put(job)
         try:
             yield from job.updates(heartbeat_s, pace_s)
@@ -181,7 +156,7 @@ class Engine:
             EngineClosedError: If the engine is closed.
             SteeringError: What loading the model raised, or the function.
         """
-        job = _Call(function)
+        job = Call(function)
         self._put(job)
         return job.result()
 
@@ -197,7 +172,7 @@ class Engine:
             self._news.notify_all()
         self._thread.join(timeout_s + 1.0)  # the token that is being written then
 
-    def _put(self, job: _Job | _Call[Any]) -> None:
+    def _put(self, job: Job | Call[Any]) -> None:
         with self._news:
             if self._is_closed:
                 raise EngineClosedError("This engine is closed. Start another one.")
@@ -209,16 +184,16 @@ class Engine:
             self._waiting.append(job)
             self._news.notify_all()
 
-    def _forget(self, job: _Job) -> None:
+    def _forget(self, job: Job) -> None:
         """Give up a place in the queue, if there is one still."""
         with self._news:
             if job in self._waiting:
                 self._waiting.remove(job)
 
-    def _place_of(self, job: _Job) -> int:
+    def _place_of(self, job: Job) -> int:
         """Return a request's place in the queue, 1 for the next; 0 when it does not wait."""
         with self._news:
-            requests = [one for one in self._waiting if isinstance(one, _Job)]
+            requests = [one for one in self._waiting if isinstance(one, Job)]
             return requests.index(job) + 1 if job in requests else 0
 
     def _serve(self) -> None:
@@ -234,8 +209,13 @@ class Engine:
             except BaseException as err:
                 self._fail_waiting(err)
                 continue
-            self._admit(batch)
-            self._step(batch)
+            try:
+                self._admit(batch)
+                self._step(batch)
+            except BaseException as err:  # what is written is in doubt; those who wait go on
+                batch.pause()
+                batch = None
+                self._fail_running(err)
 
     def _wait_for_work(self) -> bool:
         """Wait until there is something to do; False when there never will be."""
@@ -259,12 +239,18 @@ class Engine:
         for job in failed:
             job.fail(error)
 
+    def _fail_running(self, error: BaseException) -> None:
+        with self._news:
+            failed, self._running = self._running, []
+        for job in failed:
+            job.fail(error)
+
     def _admit(self, batch: Batch) -> None:
         """Run the calls and begin the requests that are next, as far as there are rows."""
-        newcomers: list[_Job] = []
+        newcomers: list[Job] = []
         while (job := self._next(len(batch.answers), newcomers)) is not None:
             try:
-                if isinstance(job, _Job):
+                if isinstance(job, Job):
                     job.prepare(self.model())
                     newcomers.append(job)
                 else:
@@ -275,36 +261,49 @@ class Engine:
         if newcomers:
             self._begin(batch, newcomers)
 
-    def _next(self, rows: int, newcomers: list[_Job]) -> _Job | _Call[Any] | None:
-        """Take the next call or request from the queue if there is room for it."""
-        with self._news:
-            if not self._waiting:
-                return None
-            job = self._waiting[0]
-            rows += sum(len(one.answers) for one in newcomers)
-            if isinstance(job, _Job) and rows and rows + job.rows > self._max_rows:
-                return None
-            return self._waiting.popleft()
+    def _next(self, rows: int, newcomers: list[Job]) -> Job | Call[Any] | None:
+        """Take the next call or request from the queue that there is room for.
 
-    def _begin(self, batch: Batch, newcomers: list[_Job]) -> None:
+        A request of many rows lets smaller ones pass, but not for ever.
+        """
+        rows += sum(len(one.answers) for one in newcomers)
+        with self._news:
+            passed: list[Job] = []
+            for job in self._waiting:
+                if not isinstance(job, Job) or not rows or rows + job.rows <= self._max_rows:
+                    for one in passed:
+                        one.times_passed += 1
+                    self._waiting.remove(job)
+                    return job
+                if job.times_passed >= _MOST_TIMES_PASSED:
+                    return None
+                passed.append(job)
+            return None
+
+    def _begin(self, batch: Batch, newcomers: list[Job]) -> None:
         """Read the prompts of all newcomers at once; one by one where that fails."""
         present = [job for job in newcomers if not job.end_if_cancelled()]
         answers = [answer for job in present for answer in job.answers]
         if not answers:
-            return None
+            return
+        failure = None
         try:
             batch.add(answers)
         except BaseException as err:
-            if len(present) == 1:
-                return present[0].fail(err)
+            if answers[0] in batch.answers:
+                self._running += present
+                raise  # they were read, and something is wrong since
+            failure = _without_frames(err)
+        if failure is None:
+            with self._news:
+                self._running += present
+            for job in present:
+                job.note_token()
+        elif len(present) == 1:
+            present[0].fail(failure)
+        else:  # not in the handler above, which would keep what the first try needed
             for job in present:
                 self._begin(batch, [job])
-            return None
-        with self._news:
-            self._running += present
-        for job in present:
-            job.note_token()
-        return None
 
     def _step(self, batch: Batch) -> None:
         """Write one token of every row that is not over or cancelled."""
@@ -317,7 +316,7 @@ class Engine:
             batch.step()
         except OutOfMemoryError as err:
             largest = max(self._running, key=lambda job: job.tokens)
-            largest.fail(err)
+            largest.fail(_without_frames(err))
         except BaseException as err:  # the model itself fails: nobody can go on
             for job in self._running:
                 job.fail(err)
@@ -334,126 +333,11 @@ class Engine:
             self._running = [job for job in self._running if not job.is_over]
 
 
-class _Call(Generic[_Result]):
-    """A function on its way through the engine."""
-
-    def __init__(self, function: Callable[[LoadedModel], _Result]) -> None:
-        self._function = function
-        self._is_over = threading.Event()
-        self._outcome: _Result
-        self._error: BaseException | None = None
-
-    def run(self, model: LoadedModel) -> None:
-        """Call it, in the engine's thread."""
-        self._outcome = self._function(model)
-        self._is_over.set()
-
-    def fail(self, error: BaseException) -> None:
-        """Hand an error to the caller."""
-        self._error = error
-        self._is_over.set()
-
-    def result(self) -> _Result:
-        """Wait for the end, in the caller's thread."""
-        self._is_over.wait()
-        if self._error is not None:
-            raise self._error
-        return self._outcome
-
-
-class _Job:
-    """A request on its way through the engine: run by its thread, read by the caller's."""
-
-    def __init__(self, request: GenerationRequest, *, place_of: Callable[[_Job], int]) -> None:
-        self.rows = len(request.conversations)
-        self.answers: list[Answer] = []
-        self.is_over = False
-        self._request = request
-        self._place_of = place_of
-        self._stop = threading.Event()
-        self._over = threading.Event()
-        self._news = threading.Condition()
-        self._version = 0  # grows with every token
-        self._ends_at = float("inf")
-        self._error: BaseException | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Return how many tokens its rows hold, prompts and answers."""
-        return sum(len(answer.choice.ids) for answer in self.answers)
-
-    def prepare(self, model: LoadedModel) -> None:
-        """Make its rows, in the engine's thread."""
-        request = self._request
-        if not request.conversations:
-            raise GenerationError("Cannot answer '0' conversations. Expected at least one.")
-        self.answers = make_answers(
-            model,
-            request.conversations,
-            plans=request.plans,
-            sampling=request.sampling,
-            guards=request.guards,
-        )
-        if request.time_limit_s is not None:
-            self._ends_at = time.monotonic() + request.time_limit_s
-
-    def end_if_cancelled(self) -> bool:
-        """End its rows if nobody wants them any more, or they have had their time."""
-        if self._stop.is_set() or time.monotonic() >= self._ends_at:
-            for answer in self.answers:
-                answer.stop("stopped" if self._stop.is_set() else "time")
-            self._finish()
-        return self.is_over
-
-    def note_token(self) -> None:
-        """Tell the caller of new tokens, in the engine's thread."""
-        if all(answer.is_over for answer in self.answers):
-            return self._finish()
-        with self._news:
-            self._version += 1
-            self._news.notify_all()
-        return None
-
-    def cancel(self) -> None:
-        """Ask for its end at the next token."""
-        self._stop.set()
-
-    def fail(self, error: BaseException) -> None:
-        """Hand an error to the caller and give up the rows."""
-        self._error = error
-        for answer in self.answers:
-            answer.stop("stopped")
-        self._finish()
-
-    def updates(self, heartbeat_s: float | None, pace_s: float) -> Iterator[ReplyUpdate]:
-        """Yield updates as tokens come, in the caller's thread."""
-        seen = 0
-        try:
-            while True:
-                with self._news:
-                    self._news.wait_for(partial(self._has_news, seen), heartbeat_s)
-                    is_over, seen = self.is_over, self._version
-                if self._error is not None:
-                    raise self._error
-                yield self._update()
-                if is_over:
-                    return
-                self._over.wait(pace_s)
-        finally:
-            self._stop.set()
-
-    def _has_news(self, seen: int) -> bool:
-        return self.is_over or self._version > seen
-
-    def _update(self) -> ReplyUpdate:
-        if not self.answers:
-            nothing = ("",) * self.rows
-            place = self._place_of(self)
-            return ReplyUpdate(nothing, (None,) * self.rows, nothing, 0, place=place)
-        return make_update(self.answers)
-
-    def _finish(self) -> None:
-        with self._news:
-            self.is_over = True
-            self._news.notify_all()
-        self._over.set()
+def _without_frames(error: BaseException) -> BaseException:
+    """Return an error that memory ran out without what it holds on to: tensors, in its frames."""
+    if isinstance(error, OutOfMemoryError):
+        error.__cause__ = error.__context__ = None
+        error.with_traceback(None)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return error

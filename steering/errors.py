@@ -17,7 +17,7 @@ SteeringError
 └── StoppedError (RuntimeError)
 
 A message says what failed, the value in quotes, what was expected and what to do next.
-Surfaces (command line, page) translate these once; this module knows no surface.
+Surfaces (command line, API, page) translate these once; this module knows no surface.
 """
 
 

@@ -6,6 +6,7 @@ Knows plans and shapes, not hooks, positions or how a plan is made. Dimension ke
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -111,15 +112,34 @@ def make_plan_table(plans: Sequence[SteeringPlan], model: PreTrainedModel) -> Pl
     """
     if not plans:
         raise PlanError("There are '0' steering plans. Expected one per batch row.")
-    neurons, hidden = neurons_per_layer(model.config), hidden_size(model.config)
-    widths: dict[Site, int] = {"gate": neurons, "value": neurons, "residual": hidden}
-    layers = layer_count(model.config)
+    shape = _Shape(
+        layer_count(model.config), neurons_per_layer(model.config), hidden_size(model.config)
+    )
+    with torch.inference_mode(mode=False), torch.no_grad():  # who meets it next may be in neither
+        return _make_plan_table(tuple(plans), shape, model.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    layers: int
+    neurons: int
+    hidden: int
+
+
+@functools.lru_cache(maxsize=64)  # a person alone has the same few tables, token after token
+def _make_plan_table(
+    plans: tuple[SteeringPlan, ...], shape: _Shape, dtype: torch.dtype
+) -> PlanTable:
+    layers, hidden = shape.layers, shape.hidden
+    widths: dict[Site, int] = {
+        "gate": shape.neurons, "value": shape.neurons, "residual": shape.hidden,
+    }  # fmt: skip
     table: PlanTable = {}
     for place in dict.fromkeys(place for plan in plans for place in plan.edits):
         edits = [plan.edits.get(place) for plan in plans]
         units = torch.unique(torch.cat([edit.units for edit in edits if edit is not None]))
         _check_place(place, units, layers=layers, widths=widths)
-        table[place] = [_stack_edits(edits, units, width=widths[place[0]], dtype=model.dtype)]
+        table[place] = [_stack_edits(edits, units, width=widths[place[0]], dtype=dtype)]
     for place in dict.fromkeys(place for plan in plans for place in plan.pulls):
         pulls = [plan.pulls.get(place) for plan in plans]
         _check_place(place, torch.tensor([]), layers=layers, widths=widths)

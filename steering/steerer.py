@@ -148,7 +148,7 @@ def steered(model: PreTrainedModel, plans: Sequence[SteeringPlan]) -> Iterator[P
     Changes what *model* computes, in every thread, until exit; removes all hooks on exit, also
     after an exception. A row with an empty plan keeps its values bit for bit; in int8 and in a
     mixture of experts, where rows of a batch share products, nearly so beside a steered one.
-    A plan's token bias is not for here: see `generation.py`.
+    A plan's token bias is not for here: see `batch.py`.
 
     Args:
         model: A causal language model, quantised or not.

@@ -3,7 +3,7 @@
 Most steering methods are sparse affine edits: at a site, in a phase, for some units, the value a
 becomes scale * a + shift. A plan may also pull the residual towards a point within a subspace, and
 bias the logits. This module knows neither methods nor models; `methods.py` makes plans,
-`steerer.py` applies edits and pulls, `generation.py` the bias. Dimension key: see
+`steerer.py` applies edits and pulls, `batch.py` the bias. Dimension key: see
 `activation_stats.py`.
 """
 

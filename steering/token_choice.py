@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 
+# Below this a division by the temperature overflows; what it would draw is the likeliest token.
+_LEAST_TEMPERATURE = 1e-4
 # What is passed as the ids so far to processors that do not look at them.
 _NO_IDS = cast("torch.LongTensor", torch.empty(0, dtype=torch.long))
 
@@ -101,7 +103,7 @@ class TokenChooser:
         self._rows, self._bias, self._own = rows, bias, own
         groups: dict[tuple[float, float], list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
-            if row.sampling.temperature > 0:
+            if row.sampling.temperature >= _LEAST_TEMPERATURE:
                 groups[row.sampling.temperature, row.sampling.top_p].append(place)
         self._groups = [
             (places, own.warpers(temperature, top_p))

@@ -14,9 +14,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from steering.batch import Batch
-from steering.engine import Engine, EngineLoad, GenerationRequest
+from steering.engine import Engine, EngineLoad
 from steering.errors import EngineClosedError, GenerationError, SteeringError
 from steering.generation import ReplyUpdate, make_answers, make_update
+from steering.jobs import GenerationRequest
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
@@ -30,6 +31,9 @@ _PACE_S = 0.1
 # What a call is announced to last; the shorter, the better its place in the queue. An 8B model
 # writes some 20 tokens a second or more, and a process begins in a few seconds.
 _BEGIN_S, _S_PER_TOKEN, _LONGEST_S = 10.0, 0.05, 120.0
+
+# A guard may have passages written again; few answers take more than this many times as long.
+_WITH_GUARD = 2.0
 
 # Of this process and of those that are forked from it: a model is not sent to them.
 _held: list[LoadedModel] = []
@@ -124,7 +128,8 @@ AnyEngine: TypeAlias = Engine | ZeroGpuEngine
 
 def lent_s(request: GenerationRequest) -> float:
     """Return how many seconds to ask for, by the longest answer that a request may get."""
-    wanted = _BEGIN_S + _S_PER_TOKEN * request.sampling.max_new_tokens
+    again = _WITH_GUARD if any(request.guards) else 1.0
+    wanted = _BEGIN_S + _S_PER_TOKEN * request.sampling.max_new_tokens * again
     limit = min(_LONGEST_S, request.time_limit_s or _LONGEST_S)
     return min(wanted, _BEGIN_S + limit)
 
@@ -147,7 +152,9 @@ def _write(model: LoadedModel, request: GenerationRequest) -> Iterator[ReplyUpda
     )
     if not answers:
         raise GenerationError("Cannot answer '0' conversations. Expected at least one.")
-    ends_at = time.monotonic() + (request.time_limit_s or float("inf"))
+    # Before the GPU is taken away, so that what is written until then is not lost.
+    lease_s = lent_s(request) - _BEGIN_S / 2
+    ends_at = time.monotonic() + min(request.time_limit_s or lease_s, lease_s)
     batch, told_at = Batch(model), time.monotonic()
     try:
         batch.add(answers)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from steering.conversation import Message
-from steering.engine import Engine, GenerationRequest
+from steering.engine import Engine
+from steering.jobs import GenerationRequest
 from steering.loading import LoadedModel
 from steering.steering_plan import NO_STEERING, SteeringPlan
 from steering.token_choice import Sampling

@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from steering import zero_gpu
-from steering.engine import Engine, GenerationRequest
+from steering.engine import Engine
 from steering.errors import EngineClosedError, GenerationError
 from steering.guard import GuardSpec
+from steering.jobs import GenerationRequest
 from steering.loading import load_model
 from steering.steering_plan import PHASES
 from tests.asking import ask

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from steering.engine import Engine, EngineLoad, GenerationRequest
+from steering.batch import Batch
+from steering.engine import Engine, EngineLoad
 from steering.errors import (
     EngineClosedError,
     GenerationError,
@@ -23,6 +24,7 @@ from steering.errors import (
     QueueFullError,
 )
 from steering.generation import ReplyUpdate
+from steering.jobs import GenerationRequest
 from steering.loading import LoadedModel
 from steering.steering_plan import NO_STEERING, PHASES, Edit, SteeringPlan
 from tests.asking import WAIT_S, ask, decode, greedy_by_hand, running
@@ -392,8 +394,9 @@ def test_closing_lets_running_and_waiting_requests_finish(model: LoadedModel, ga
     gate.hold_pass(1)
     engine = Engine(lambda: model)
     with ThreadPoolExecutor(3) as pool:
-        replies = [pool.submit(engine.reply, ask("a", tokens=2)) for _ in range(2)]
+        replies = [pool.submit(engine.reply, ask("a", tokens=2))]
         assert gate.reached.wait(WAIT_S)
+        replies.append(pool.submit(engine.reply, ask("a", tokens=2)))
         while engine.load().waiting < 1:
             time.sleep(0.001)
         closing = pool.submit(engine.close, timeout_s=WAIT_S)
@@ -454,7 +457,7 @@ def test_requests_are_answered_together_as_if_alone(
         gate.open()
         assert [reply.result(WAIT_S) for reply in replies] == alone
     assert gate.passes - before <= 1 + 11 + 2 + 11  # and not three times twelve
-    assert engine.load() == EngineLoad(0, 0, 0)
+    assert engine.load() == EngineLoad(0, 0, 0, hooks=1)  # the gate's
 
 
 def test_request_waits_where_there_are_no_rows_left_and_says_its_place(
@@ -521,3 +524,39 @@ def test_full_memory_ends_the_longest_request_and_no_other(
         handle.remove()
     assert passes == 4
     assert engine.reply(ask("a", tokens=20)) == alone
+
+
+def test_row_that_cannot_be_freed_for_want_of_memory_does_not_end_the_engine(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "_map_cache", fail)
+        with ThreadPoolExecutor(2) as pool:
+            replies = [pool.submit(engine.reply, ask("a", tokens=n)) for n in (3, 60)]
+            outcomes = [reply.exception(WAIT_S) for reply in replies]
+
+    assert any(outcomes) or engine.load().running_requests == 0
+    assert engine.reply(ask("a", tokens=2)).new_tokens == 2
+
+
+def test_small_requests_pass_one_that_needs_more_rows_than_are_free(
+    model: LoadedModel, gate: Gate
+) -> None:
+    gate.hold_pass(2)
+    with running(lambda: model, max_rows=2) as engine, ThreadPoolExecutor(3) as pool:
+        first = pool.submit(engine.reply, ask("a", tokens=40))
+        assert gate.reached.wait(WAIT_S)
+        large = pool.submit(engine.reply, ask("b", "c", tokens=2))
+        while engine.load().waiting < 1:
+            time.sleep(0.001)
+        small = pool.submit(engine.reply, ask("d", tokens=1))
+        while engine.load().waiting < 2:
+            time.sleep(0.001)
+        gate.open()
+
+        assert small.result(WAIT_S).new_tokens == 1
+        assert first.result(WAIT_S).new_tokens == 40
+        assert large.result(WAIT_S).new_tokens == 4

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from steering.conversation import Message
-from steering.engine import GenerationRequest
 from steering.errors import GenerationError
 from steering.generation import generate, generate_conversations
+from steering.jobs import GenerationRequest
 from steering.loading import LoadedModel
 from steering.steerer import steered
 from steering.steering_plan import NO_STEERING, PHASES, Edit, SteeringPlan, TokenBias

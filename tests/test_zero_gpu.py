@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from steering.engine import Engine
+from steering.guard import GuardSpec
 from steering.zero_gpu import ZeroGpuEngine, is_zero_gpu, lent_s
 from tests.asking import ask
+from tests.toy import FR
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,6 +61,8 @@ def test_time_that_is_asked_for_follows_the_longest_answer() -> None:
     assert 10 < short < long < 30
     assert lent_s(ask("a", tokens=100_000)) == 130
     assert lent_s(replace(ask("a", tokens=100_000), time_limit_s=20)) == 30
+    guarded = replace(ask("a", tokens=200), guards=(GuardSpec(FR, (FR,), ()),))
+    assert lent_s(guarded) == 30
 
 
 def test_has_the_methods_of_the_usual_engine() -> None:

@@ -30,9 +30,9 @@ from steering.api.replies import (
     report_on,
     usage_of,
 )
-from steering.engine import GenerationRequest
 from steering.errors import EngineClosedError
 from steering.generation import ReplyUpdate
+from steering.jobs import GenerationRequest
 from steering.token_choice import Sampling
 from steering.zero_gpu import AnyEngine
 
@@ -192,7 +192,8 @@ class Answer:
         try:
             while (update := await in_thread(next, updates, None)) is not None:
                 clock.note(update)
-                if service.closing.is_over or "stopped" in update.finish_reasons:
+                is_cut = service.closing.is_over and None in update.finish_reasons
+                if is_cut or "stopped" in update.finish_reasons:
                     raise _closed()
                 if await self._request.is_disconnected():
                     raise ClientLeftError

@@ -108,9 +108,12 @@ def _read_stop(value: object) -> object:
 
 
 def _read_strength(value: object) -> object:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     levels = get_args(StrengthLevel)
-    if value in levels or (is_number and 0 <= float(value) <= _MAX_STRENGTH):  # type: ignore[arg-type]  # it is a number
+    if value in levels:
+        return value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # Not made a float of: a whole number may be too large for one.
+    if is_number and isinstance(value, (int, float)) and 0 <= value <= _MAX_STRENGTH:
         return value
     raise _in_words(
         f"'steering.strength' is '{str(value)[:80]}'. Expected {', '.join(levels)}, or a number "

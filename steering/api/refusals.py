@@ -4,11 +4,12 @@ Knows errors, not routes. What a person can cause is told in its own words; ever
 plain sentence, and the traceback goes to the log.
 """
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import BaseModel
 
 from steering.errors import (
@@ -86,9 +87,10 @@ class Refusal(Exception):
         kind = _TYPES.get(status, "invalid_request_error")
         self.body = ErrorBody(error=ErrorObject(message=message, type=kind, param=param, code=code))
 
-    def response(self) -> JSONResponse:
+    def response(self) -> Response:
         """Return it as a response."""
-        return JSONResponse(self.body.model_dump(), self.status, self.headers)
+        body = json.dumps(self.body.model_dump())  # in ASCII: it may quote half a surrogate
+        return Response(body, self.status, self.headers, media_type="application/json")
 
 
 def refuse(err: Exception, *, load_failure: BaseException | None = None) -> Refusal:

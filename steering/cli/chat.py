@@ -9,7 +9,8 @@ from steering.bundled import BUNDLED_NEURON_SET
 from steering.cli.arguments import add_model_arguments, load_chosen_model
 from steering.conversation import Message
 from steering.detection import language_of_prompt
-from steering.engine import Engine, GenerationRequest
+from steering.engine import Engine
+from steering.jobs import GenerationRequest
 from steering.languages import parse_language
 from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set_file import load_neuron_set

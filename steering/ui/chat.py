@@ -11,10 +11,10 @@ from typing import Literal, cast, get_args
 
 from steering.conversation import Message
 from steering.detection import language_of_prompt
-from steering.engine import GenerationRequest
 from steering.errors import PlanError
 from steering.generation import ReplyUpdate
 from steering.guard import Rewrite, make_guard
+from steering.jobs import GenerationRequest
 from steering.languages import Language, parse_language
 from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet

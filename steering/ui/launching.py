@@ -16,6 +16,7 @@ from steering.ui.style import CSS, HEAD, make_theme
 
 # People who may wait for a turn, beyond those in the engine; more are told that it is full.
 _MAX_WAITING = 64
+_THREADS = 100  # one for each who waits for an answer, and some
 _GOODBYE_S = 1  # that the server has for connections which do not end when it closes
 
 
@@ -47,6 +48,7 @@ def open_page(page: gr.Blocks, *, name: str, port: int, routes: Sequence[BaseRou
         server_name=name,
         server_port=port,
         prevent_thread_lock=True,
+        max_threads=_THREADS,
         theme=make_theme(),
         css=CSS,
         head=HEAD,

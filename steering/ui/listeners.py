@@ -1,6 +1,5 @@
 """Connects the page: which listener runs when, and the endpoint `/chat` for programs."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,18 +7,18 @@ import gradio as gr
 from gradio.events import Dependency, api
 
 from steering.conversation import Message
-from steering.errors import GenerationError
 from steering.ui.chat import Chat
 from steering.ui.layout import Parts
 from steering.ui.set_listeners import SetListeners
-from steering.ui.turns import Turns, errors_in_words
+from steering.ui.turns import OpenSessions, Turns, errors_in_words
 
 # Turns that may run or wait in the engine at once; later ones wait in gradio's queue. All share
-# one limit, and each holds a thread of gradio's while it waits (40 by default).
-_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 24}
+# one limit, and each holds a thread of gradio's while it waits (`open_page` says how many).
+_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 64}
 _QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 # A check has no outputs: gradio lays an error over the outputs of what fails. Queued, as an error
 # outside of the queue is a failed request to the browser.
+_CANCEL_S = 3.0  # by then a request that was cancelled has ended
 _CHECK: dict[str, Any] = {
     "show_progress": "hidden",
     "api_visibility": "private",
@@ -38,9 +37,11 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat) -> None:
     for sent in (parts.send.click, parts.box.submit, picked.success):
         checked = sent(turns.check_message, message, None, **_CHECK)
         begun = checked.success(turns.begin, [parts.box, *asked], [parts.box, *state], **_QUICK)
+        begun.failure(turns.give_up, None, None, **_QUICK)
         _finish_turn(parts, turns, begun)
     checked = parts.retry.click(turns.check_question, [parts.chat, parts.turn], None, **_CHECK)
     begun = checked.success(turns.begin_again, [*asked, parts.wish], state, **_QUICK)
+    begun.failure(turns.give_up, None, None, **_QUICK)
     _finish_turn(parts, turns, begun)
     parts.stop.click(turns.stop, parts.turn, parts.stop, **_QUICK)
     parts.new_chat.click(
@@ -69,7 +70,7 @@ def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
 
 def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
     """Return what `/chat` calls; its signature and docstring are the API's documentation."""
-    asking: set[str] = set()  # sessions that have a request running
+    sessions = OpenSessions()
 
     def answer(
         message: str,
@@ -89,19 +90,14 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
             guard: Whether a passage in another language is written again.
             request: Who asks; filled in by gradio.
         """
-        session = (request and request.session_hash) or uuid.uuid4().hex
         with errors_in_words(is_page=False):
-            if session in asking:
-                raise GenerationError(
-                    "An answer is being written for this session. Wait for its end, or cancel it."
-                )
-            asking.add(session)
+            sessions.enter(request, wait_s=_CANCEL_S)
             try:
                 wish = chat.read_wish(language, steering, has_guard=guard)
                 for update in chat.answer([Message("user", message)], wish):
                     yield update.texts[0]
             finally:
-                asking.discard(session)
+                sessions.leave(request)
 
     return answer
 

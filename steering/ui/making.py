@@ -22,10 +22,11 @@ from steering.chunks import ChunkOptions, model_state
 from steering.contrastive import BATCH_ROWS
 from steering.conversation import Message
 from steering.corpus import hash_rows_read
-from steering.engine import Engine, GenerationRequest
+from steering.engine import Engine
 from steering.errors import SettingsError, SteeringError, StoppedError
 from steering.from_model import MadeCorpora, Questions, make_corpora
 from steering.generation import ReplyUpdate
+from steering.jobs import GenerationRequest
 from steering.kept_sets import find_kept_set, kept_set_path
 from steering.languages import LANGUAGES, Language
 from steering.lape import LapeParameters

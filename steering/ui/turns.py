@@ -4,6 +4,7 @@ Errors become words here: those that a person can cause as they are, all others 
 with the traceback in the log. Knows no steering method.
 """
 
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from steering.ui.messages import (
     up_to_question,
 )
 from steering.ui.wording import in_words
+
+_ONE_AT_A_TIME = "An answer is being written. Wait for its end, or press Stop."
 
 History: TypeAlias = list[ShownMessage]
 # New values by component, gradio's own updates among them.
@@ -66,26 +69,66 @@ class StopSigns:
         return self._asked.pop(turn, False)
 
 
+class OpenSessions:
+    """Which sessions have a request that is being answered: one each.
+
+    The browser's own state comes a moment too late: Enter and a click on Send may both get through.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[str] = set()
+        self._door = threading.Condition()
+
+    def enter(self, request: gr.Request | None, *, wait_s: float = 0.0) -> None:
+        """Note that a session asks; refuse it if it does so already.
+
+        Args:
+            request: Whose session is meant.
+            wait_s: How long to wait for the end of what was asked before, as that may have been
+                cancelled a moment ago.
+
+        Raises:
+            GenerationError: If it does.
+        """
+        session = request and request.session_hash
+        with self._door:
+            if not self._door.wait_for(lambda: session not in self._open, wait_s):
+                raise GenerationError(_ONE_AT_A_TIME)
+            if session:
+                self._open.add(session)
+
+    def leave(self, request: gr.Request | None) -> None:
+        """Note that a session's request is over."""
+        with self._door:
+            self._open.discard((request and request.session_hash) or "")
+            self._door.notify_all()
+
+
 class Turns:
     """The listeners of one page; holds its components, the chat, and which turns are to stop."""
 
     def __init__(self, parts: Parts, chat: Chat) -> None:
         self._parts, self._chat = parts, chat
         self._stops = StopSigns()
+        self._sessions = OpenSessions()
 
-    def check_message(self, message: str, turn: str) -> None:
+    def check_message(self, message: str, turn: str, request: gr.Request | None = None) -> None:
         """Refuse an empty message, and one while an answer is being written."""
         with errors_in_words():
             _refuse_if_running(turn)
             if not message.strip():
                 raise GenerationError("The message is empty. Expected some text; write it first.")
+            self._sessions.enter(request)
 
-    def check_question(self, history: History, turn: str) -> None:
+    def check_question(
+        self, history: History, turn: str, request: gr.Request | None = None
+    ) -> None:
         """Refuse to ask again where nothing was asked, or while an answer is being written."""
         with errors_in_words():
             _refuse_if_running(turn)
             if not up_to_question(history):
                 raise GenerationError("There is no question to ask again. Write a message first.")
+            self._sessions.enter(request)
 
     def begin(
         self,
@@ -169,9 +212,14 @@ class Turns:
         if is_to_forget:
             yield {parts.chat: [], parts.twin: []}
 
-    def settle(self, turn: str) -> Updates:
+    def give_up(self, request: gr.Request | None = None) -> None:
+        """Let the session ask again where a turn could not even begin."""
+        self._sessions.leave(request)
+
+    def settle(self, turn: str, request: gr.Request | None = None) -> Updates:
         """Make ready for the next message, whether the turn ended well or not."""
         self._stops.take_down(turn)  # asked for after the turn's last word
+        self._sessions.leave(request)
         return {
             self._parts.send: gr.Button(visible=True),
             self._parts.stop: gr.Button("Stop", visible=False, interactive=True),
@@ -227,4 +275,4 @@ def _stopping() -> gr.Button:
 
 def _refuse_if_running(turn: str) -> None:
     if turn:
-        raise GenerationError("An answer is being written. Wait for its end, or press Stop.")
+        raise GenerationError(_ONE_AT_A_TIME)

@@ -12,8 +12,8 @@ import uvicorn
 from steering.api.answering import Service
 from steering.api.application import make_api
 from steering.api.choosing import ServedModel
-from steering.engine import GenerationRequest
 from steering.generation import ReplyUpdate
+from steering.jobs import GenerationRequest
 from steering.neuron_set import NeuronSet
 from tests.started import free_port, wait_for
 from tests.ui.scripted import ScriptedEngine

@@ -5,9 +5,10 @@ import threading
 import time
 from collections.abc import Generator
 
-from steering.engine import EngineLoad, GenerationRequest
+from steering.engine import EngineLoad
 from steering.generation import ReplyUpdate
 from steering.guard import GuardSpec
+from steering.jobs import GenerationRequest
 
 ENGLISH = "The cat is sleeping on the sofa. It likes the sun and it does not want to move."
 FRENCH = "Le chat dort sur le canapé. Il aime le soleil et il ne veut pas bouger de là."

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from steering.engine import GenerationRequest
 from steering.errors import ModelLoadError
 from steering.generation import ReplyUpdate
+from steering.jobs import GenerationRequest
 from steering.kept_sets import kept_set_path
 from steering.loading import LoadedModel
 from steering.methods import SteeringRequest, default_method, make_plan
