@@ -50,7 +50,8 @@ def test_a_space_gets_the_replies_and_errors_of_the_usual_engine(
     assert "('time',)" in seen["timed_out"]
     assert seen["running"] == [1, 0]
     assert seen["exit_codes"] == [0] * 4
-    assert seen["seconds_asked_for"][0] == lent_s(ask("Hello", "a", tokens=12))
+    guarded = replace(ask("Hello", tokens=12), guards=(GuardSpec(FR, (FR,), ()),))
+    assert seen["seconds_asked_for"][0] == lent_s(guarded)
     assert "ZeroGPU" in seen["call"]
     assert "closed" in seen["closed"]
 
