@@ -88,14 +88,16 @@ def make_random_set(model: LoadedModel, like: NeuronSet) -> NeuronSet:
 
 
 def spread_layers(method: str, layers: int, wanted_layers: int) -> str:
-    """Return a method for another depth: `L0-3` of 6 layers is `L0-8` of 14."""
+    """Return a method for another depth: `L0-3` of 6 layers is `L0-8` of 14, `L4` is `L9`."""
 
     def spread(found: re.Match[str]) -> str:
-        first = round(int(found[1]) * wanted_layers / layers)
+        first = min(round(int(found[1]) * wanted_layers / layers), wanted_layers - 1)
+        if found[2] is None:
+            return f"L{first}"
         last = round((int(found[2]) + 1) * wanted_layers / layers) - 1
         return f"L{first}-{max(first, last)}"
 
-    return re.sub(r"L(\d+)-(\d+)", spread, method)
+    return re.sub(r"L(\d+)(?:-(\d+))?", spread, method)
 
 
 def _make_stats(model: LoadedModel, like: NeuronSet) -> ActivationStats:
