@@ -7,7 +7,7 @@ float32, as some cannot hide padding in float64 (transformers 5.23).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -40,10 +40,11 @@ TEXTS = ("Hello there", "a", "語", "What is this?", "0123456789" * 3)
 
 
 @pytest.fixture
-def double(load_tiny: LoadTiny) -> LoadedModel:
+def double(load_tiny: LoadTiny) -> Iterator[LoadedModel]:
     model = load_tiny("llama")
     model.model.double()
-    return model
+    yield model
+    model.model.float()  # other tests share it
 
 
 def make_answer(
