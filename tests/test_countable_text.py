@@ -120,7 +120,7 @@ def test_text_in_two_parts_counts_as_one(lines: list[str], at: int) -> None:
 
     parts = [countable_text(first), countable_text(second, open_fence=fence)]
 
-    assert "".join(parts).split() == countable_text("\n".join(lines)).split()
+    assert "\n".join(parts).split() == countable_text("\n".join(lines)).split()
     assert find_open_fence(second, before=fence) == find_open_fence("\n".join(lines))
 
 

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from steering.countable_text import split_sentences
 from steering.detection import detect, identify_reply
 from steering.errors import PlanError
-from steering.guard import Guard, GuardSpec, Rewrite, make_guard, sentence_end_ids
+from steering.guard import _CERTAIN, Guard, GuardSpec, Rewrite, make_guard, sentence_end_ids
 from steering.languages import LANGUAGES, Language
 from steering.loading import BUNDLED_FOLDER
 from steering.methods import SteeringRequest, make_plan
@@ -56,8 +56,18 @@ def clear_sentences_of(code: str) -> list[str]:
 
 
 def off_target_sentences(text: str, target: str) -> list[str]:
+    """Those that the guard is to be certain of: within a script it asks for more than `detect`."""
     reply = detect(text, expected=LANGUAGES[target], languages=FIFTEEN, unit="sentence")
-    return [line.text for line in reply.lines if line.verdict == "off_target"]
+    return [
+        line.text
+        for line in reply.lines
+        if line.verdict == "off_target"
+        and (
+            line.confidence >= _CERTAIN
+            or line.language is None
+            or line.language.script != LANGUAGES[target].script
+        )
+    ]
 
 
 # What is in the target language is left alone.
