@@ -117,7 +117,7 @@ _PHASES: Mapping[str, tuple[Phase, ...]] = {
 _LAYERS = re.compile(r"L(\d{1,5})(?:-(\d{1,5}))?")
 
 
-@functools.lru_cache(maxsize=256)  # a plan takes longer to make than a token to write
+@functools.lru_cache(maxsize=64)  # a plan takes longer to make than a token to write
 def make_plan(neurons: NeuronSet, request: SteeringRequest) -> SteeringPlan:
     """Return the plan that a request asks for; the same object for the same request.
 

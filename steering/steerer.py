@@ -210,7 +210,7 @@ class StepSteerer:
         self._attached.close()
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _at_phase(plan: SteeringPlan, phase: Phase) -> SteeringPlan:
     """Return what a plan does in one phase, as if it did so in the body."""
     edits = {(site, layer): e for (site, p, layer), e in plan.edits.items() if p == phase}

@@ -20,6 +20,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._load: Callable[[], EngineLoad] | None = None
         self.requests = Counter(
             "requests", "Chat completions by status; 499: the client left before the end.",
             ["status"], namespace=_PREFIX, registry=self._registry,
@@ -43,12 +44,15 @@ class Metrics:
 
     def watch(self, load: Callable[[], EngineLoad]) -> None:
         """Show what an engine has to do, at the moment when somebody looks."""
-        self._running.set_function(lambda: load().running_requests)
-        self._waiting.set_function(lambda: load().waiting)
-        self._hooks.set_function(lambda: load().hooks)
+        self._load = load
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
+        if self._load is not None:
+            load = self._load()
+            self._running.set(load.running_requests)
+            self._waiting.set(load.waiting)
+            self._hooks.set(load.hooks)
         return generate_latest(self._registry)
 
     def _counter(self, name: str, words: str) -> Counter:

@@ -71,16 +71,7 @@ def lay_out(languages: Sequence[Language], model: str, *, has_set: bool = True) 
         level = gr.Radio(
             LEVELS, value="normal", label="Steering", min_width=280, interactive=has_set
         )
-    with gr.Row(elem_id="compare"):
-        compare = gr.Checkbox(
-            label="Also show the answer without steering", container=False, interactive=has_set
-        )
-        guard = gr.Checkbox(
-            value=True,
-            label="Write a passage again when it is in another language",
-            container=False,
-            interactive=has_set,
-        )
+    compare, guard = _checkboxes(is_open=has_set)
     with gr.Row(elem_id="answers"):
         with gr.Column(min_width=300):
             chat = _chatbot("Answers", "chat", questions=_questions(model))
@@ -107,6 +98,21 @@ def lay_out(languages: Sequence[Language], model: str, *, has_set: bool = True) 
         new_chat=new_chat, status=status,
         timer=gr.Timer(0.5), wish=gr.State(None), turn=gr.State(""), panel=panel,
     )  # fmt: skip
+
+
+def _checkboxes(*, is_open: bool) -> tuple[gr.Checkbox, gr.Checkbox]:
+    """Make what is to be shown beside the answer, and what is to be done about one that drifts."""
+    with gr.Row(elem_id="compare"):
+        compare = gr.Checkbox(
+            label="Also show the answer without steering", container=False, interactive=is_open
+        )
+        guard = gr.Checkbox(
+            value=True,
+            label="Write a passage again when it is in another language",
+            container=False,
+            interactive=is_open,
+        )
+    return compare, guard
 
 
 def language_choices(languages: Sequence[Language]) -> list[tuple[str, str]]:
