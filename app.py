@@ -12,6 +12,10 @@ from steering.settings import read_settings
 # Read by libraries when they are imported: nothing is reported to anybody.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# Gradio makes a table of its last 10,000 events after each event, for a page that is not open:
+# that cost 15 MiB a minute in a load of 16 people, and time. Few events, and never a table.
+os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "64"
+os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 
 
 def main() -> int:

@@ -20,12 +20,14 @@ from steering.batch import Batch, answer_all
 from steering.conversation import Message
 from steering.generation import make_answers
 from steering.hooks import count_hooks
+from steering.languages import Language
 from steering.loading import LoadedModel
+from steering.methods import SteeringRequest, make_plan
 from steering.steerer import steered
 from steering.steering_plan import NO_STEERING, PHASES, SteeringPlan, TokenBias
 from steering.token_choice import Sampling
 from tests.asking import decode, greedy_by_hand
-from tests.toy import FR, make_random_plan
+from tests.toy import FR, TOY_LANGUAGES, make_random_plan, make_toy_set
 
 LoadTiny = Callable[..., LoadedModel]
 
@@ -36,6 +38,10 @@ PLANS = (
     make_random_plan(3, "start", "body"),
     SteeringPlan({}, token_bias=TokenBias(FR, 3.0, torch.linspace(-4, 4, 300))),
 )
+METHODS = (
+    "lape", "lape/gate/every", "diffmean", "redirect", "tokens@5",
+    "lape@1+subspace/L0-1@1+subspace/L1/body@1+tokens@5",
+)  # fmt: skip
 TEXTS = ("Hello there", "a", "語", "What is this?", "0123456789" * 3)
 
 
@@ -94,7 +100,7 @@ class Row:
 
     comes_at: int
     text: str
-    plan: int
+    plan: SteeringPlan
     temperature: float
     seed: int
     tokens: int
@@ -105,23 +111,34 @@ class Row:
         answer = make_answer(
             model,
             self.text,
-            plan=PLANS[self.plan],
+            plan=self.plan,
             tokens=self.tokens,
             temperature=self.temperature,
             seed=self.seed,
         )
         if self.taken_back is not None:
             at, to = self.taken_back
-            guard = TakeBack(at=at, to=min(to, at - 1), plan=PLANS[1], first=PLANS[self.plan])
+            guard = TakeBack(at=at, to=min(to, at - 1), plan=PLANS[1], first=self.plan)
             answer._guard = guard  # type: ignore[assignment]  # scripted
         return answer
 
 
+def plan_of(language: Language | None, strength: float, method: str) -> SteeringPlan:
+    neurons = make_toy_set()
+    return make_plan(neurons, SteeringRequest(language, method, strength, source=FR))
+
+
+REQUESTS = st.builds(
+    plan_of,
+    language=st.sampled_from((*TOY_LANGUAGES, None)),
+    strength=st.sampled_from((0.0, 0.3, 1.0, 2.5, 40.0)),
+    method=st.sampled_from(METHODS),
+)
 ROWS = st.builds(
     Row,
     comes_at=st.integers(0, 9),
     text=st.sampled_from(TEXTS),
-    plan=st.integers(0, len(PLANS) - 1),
+    plan=REQUESTS | st.sampled_from(PLANS),
     temperature=st.sampled_from((0.0, 0.0, 0.7, 2.0)),
     seed=st.integers(0, 3),
     tokens=st.integers(1, 12),
@@ -131,10 +148,11 @@ ROWS = st.builds(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=st.lists(ROWS, min_size=1, max_size=7))
 def test_rows_of_a_batch_are_as_if_alone(double: LoadedModel, rows: Sequence[Row]) -> None:
+    """Whatever languages, methods and strengths they ask for, and whenever they come and go."""
     answers = [row.make(double) for row in rows]
     batch = Batch(double)
     for step in range(30):
