@@ -4,6 +4,7 @@ The format is described in docs/neuron-set-format.md. The same set gives the sam
 written to a temporary name and renamed. Knows nothing of models; `check_set_fits` compares.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,13 +44,7 @@ def save_neuron_set(neurons: NeuronSet, path: str | Path) -> None:
             f"Neuron set '{path}' was not written: {'; '.join(problems)}. Expected whole numbers "
             "and finite means; look for what overflowed, or make the set anew."
         )
-    # One metadata entry: safetensors writes several in an order that changes from run to run.
-    header = {
-        "format": FORMAT_NAME,
-        "version": FORMAT_VERSION,
-        "set": neurons.metadata.model_dump(mode="json"),
-    }
-    content = save(tensors, metadata={"langsteer": json.dumps(header, sort_keys=True)})
+    content = _to_bytes(neurons)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -59,6 +54,11 @@ def save_neuron_set(neurons: NeuronSet, path: str | Path) -> None:
             f"Cannot write neuron set '{path}': {err.strerror}. Expected a folder that can be "
             "written to with enough space; choose another `--out`."
         ) from err
+
+
+def hash_neuron_set(neurons: NeuronSet) -> str:
+    """Return the SHA-256 of the file that a set makes, in hexadecimal digits."""
+    return hashlib.sha256(_to_bytes(neurons)).hexdigest()
 
 
 def load_neuron_set(path: str | Path) -> NeuronSet:
@@ -97,6 +97,16 @@ def load_neuron_set(path: str | Path) -> NeuronSet:
         control=_read_control(tensors),
         token_log_odds=tensors.get(_LOG_ODDS),
     )
+
+
+def _to_bytes(neurons: NeuronSet) -> bytes:
+    # One metadata entry: safetensors writes several in an order that changes from run to run.
+    header = {
+        "format": FORMAT_NAME,
+        "version": FORMAT_VERSION,
+        "set": neurons.metadata.model_dump(mode="json"),
+    }
+    return save(_tensors_of(neurons), metadata={"langsteer": json.dumps(header, sort_keys=True)})
 
 
 def _tensors_of(neurons: NeuronSet) -> dict[str, Tensor]:

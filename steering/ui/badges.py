@@ -10,6 +10,7 @@ from typing import Literal
 
 from steering.detection import ReplyVerdict, detect, identify_reply, is_decided
 from steering.languages import Language
+from steering.ui.strings import say
 
 Tone = Literal["good", "bad", "neutral"]
 
@@ -34,26 +35,39 @@ class Badge:
         return f"{_SIGNS[self.tone]} {self.words}"
 
 
-def judge_answer(answer: str, *, chosen: Language | None, languages: Sequence[Language]) -> Badge:
+def judge_answer(
+    answer: str, *, chosen: Language | None, languages: Sequence[Language], locale: str = "en"
+) -> Badge:
     """Say which language an answer is in, and whether it is the chosen one.
 
     Args:
         answer: Plain text.
         chosen: None if no language was chosen.
         languages: The languages in play.
+        locale: What it is said in.
     """
     if chosen is None:
         guess = identify_reply(answer, languages=languages)
         known = guess.language if is_decided(guess) else None
-        return Badge("neutral", known.english_name if known else "too short to tell the language")
+        words = name_in(known, locale) if known else say("badge_too_short", locale)
+        return Badge("neutral", words)
     verdict = detect(answer, expected=chosen, languages=languages)
+    name = name_in(chosen, locale)
     if verdict.verdict == "on_target":
-        return Badge("good", f"{chosen.english_name}, as chosen")
+        return Badge("good", say("badge_as_chosen", locale, language=name))
     if verdict.verdict == "off_target":
-        return Badge("bad", f"{_found(verdict, chosen)}, {chosen.english_name} was chosen")
+        found = _found(verdict, chosen, locale)
+        return Badge("bad", say("badge_not_as_chosen", locale, found=found, language=name))
     if verdict.verdict == "no_language":
-        return Badge("neutral", "no words in any language")
-    return Badge("neutral", "too short to tell the language")
+        return Badge("neutral", say("badge_no_words", locale))
+    return Badge("neutral", say("badge_too_short", locale))
+
+
+def name_in(language: Language | None, locale: str) -> str:
+    """Return a language's name: in English for English readers, else its own; None is another."""
+    if language is None:
+        return say("another_language", locale)
+    return language.english_name if locale == "en" else language.native_name
 
 
 def badge_html(badge: Badge | None, notes: Sequence[str]) -> str:
@@ -65,12 +79,11 @@ def badge_html(badge: Badge | None, notes: Sequence[str]) -> str:
     return " ".join(parts)
 
 
-def _found(verdict: ReplyVerdict, chosen: Language) -> str:
+def _found(verdict: ReplyVerdict, chosen: Language, locale: str) -> str:
     """Name what was found instead of the chosen language."""
     if verdict.language is not None and verdict.language != chosen:
-        return verdict.language.english_name
+        return name_in(verdict.language, locale)
     strays = [line.language for line in verdict.lines if line.verdict == "off_target"]
-    names = sorted({stray.english_name for stray in strays if stray is not None})
-    if verdict.language == chosen:
-        return f"partly {' and '.join(names) or 'another language'}"
-    return " and ".join(names) or "Another language"
+    names = sorted({name_in(stray, locale) for stray in strays if stray is not None})
+    found = ", ".join(names) or name_in(None, locale)
+    return say("partly", locale, found=found) if verdict.language == chosen else found

@@ -13,22 +13,28 @@ from steering.conversation import Message
 from steering.detection import language_of_prompt
 from steering.errors import PlanError
 from steering.generation import ReplyUpdate
-from steering.guard import Rewrite, make_guard
+from steering.guard import GuardSpec, Rewrite, make_guard
 from steering.jobs import GenerationRequest
 from steering.languages import Language, parse_language
-from steering.methods import SteeringRequest, make_plan
+from steering.methods import SteeringRequest, default_method, make_plan, parse_method
 from steering.neuron_set import NeuronSet
-from steering.steering_plan import NO_STEERING
+from steering.steering_plan import NO_STEERING, SteeringPlan
 from steering.token_choice import Sampling
-from steering.ui.badges import badge_html, judge_answer
+from steering.ui.badges import badge_html, judge_answer, name_in
 from steering.ui.making import SetMaker
+from steering.ui.strings import say
 from steering.zero_gpu import AnyEngine
 
 Level = Literal["off", "gentle", "normal", "strong"]
+LEVELS: tuple[Level, ...] = get_args(Level)
 NO_LANGUAGE = "none"  # the code that stands for "no forced language"
 
 _UPDATE_S = 0.1  # more often than this a browser has no use for
 _RETRY_TEMPERATURE = 0.7
+_TOP_P = 0.95
+# Half of what the other languages' neurons say, while the answer is begun: damped everywhere and
+# wholly, the bundled model's answers fall apart.
+_DAMPING = "+damp/onset@0.5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +44,44 @@ class Wish:
     Args:
         language: The answer's; None forces none.
         level: How strongly it is steered.
-        has_twin: Whether the answer without steering is wanted as well.
+        method: As `steering.methods` reads it; the set's own when empty.
+        is_damped: Whether other languages' neurons are damped as well.
         has_guard: Whether a passage in another language is written again.
-        attempt: 0 is greedy; a higher one draws another answer to the same question.
+        max_new_tokens: Longest answer; as long as any may be when None.
+        temperature: 0 takes the likeliest token, always.
+        seed: Of what is drawn.
+        attempt: Above 0, another answer is drawn to the same question.
     """
 
     language: Language | None
-    level: Level
-    has_twin: bool = False
+    level: Level = "normal"
+    method: str = ""
+    is_damped: bool = False
     has_guard: bool = True
+    max_new_tokens: int | None = None
+    temperature: float = 0.0
+    seed: int = 0
     attempt: int = 0
+
+    @property
+    def stronger(self) -> Level | None:
+        """Return the next level; None where there is none, or no language."""
+        place = LEVELS.index(self.level) + 1
+        return LEVELS[place] if self.language is not None and place < len(LEVELS) else None
 
     def next_attempt(self) -> "Wish":
         """Return the wish for another answer to the same question."""
         return replace(self, attempt=self.attempt + 1)
+
+    def sampling(self, longest: int) -> Sampling:
+        """Return how tokens are chosen, for an answer of at most *longest* tokens."""
+        redraws = _RETRY_TEMPERATURE if self.attempt else 0.0
+        return Sampling(
+            max_new_tokens=min(self.max_new_tokens or longest, longest),
+            temperature=self.temperature or redraws,
+            top_p=_TOP_P,
+            seed=self.seed + self.attempt,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +114,18 @@ class Chat:
             return self.set_in_use.languages
         return self.maker.languages if self.maker else ()
 
-    def read_wish(
-        self, language: str, level: str, *, has_twin: bool = False, has_guard: bool = True
-    ) -> Wish:
+    def read_wish(self, language: str, level: str, rest: Wish | None = None) -> Wish:
         """Check what a person or a program asks for.
+
+        Args:
+            language: A code, or none.
+            level: How strongly.
+            rest: Everything else; the defaults when omitted.
 
         Raises:
             UnknownLanguageError: If the neuron set does not hold the language.
-            PlanError: If there is no such level, or no neuron set yet.
+            PlanError: If there is no such level or method, or no neuron set yet.
+            GenerationError: If a number is out of its range.
         """
         target = None
         if language.strip().lower() not in ("", NO_LANGUAGE):
@@ -101,7 +135,11 @@ class Chat:
                     f"Cannot steer to '{target}': this model has no neuron set yet. Expected "
                     f"'{NO_LANGUAGE}' until there is one; it can be made on the page."
                 )
-        return Wish(target, _read_level(level), has_twin, has_guard)
+        wish = replace(rest or Wish(None), language=target, level=_read_level(level))
+        if wish.method:
+            parse_method(wish.method)
+        wish.sampling(self.max_new_tokens)  # refuses what cannot be
+        return wish
 
     def answer(
         self,
@@ -112,29 +150,23 @@ class Chat:
     ) -> Iterator[ReplyUpdate]:
         """Yield the answer so far, at most ten times a second; the last update is the finished one.
 
-        Row 0 is the steered answer, row 1 its twin where one is wanted. The model stops within a
-        token when this is closed, or when *is_stopped* says so.
+        The model stops within a token when this is closed, or when *is_stopped* says so.
 
         Raises:
             SteeringError: In words for the person.
         """
-        wanted = self._steering(wish, conversation)
-        plan = NO_STEERING if wanted is None else make_plan(*wanted)
-        guard = make_guard(*wanted) if wanted is not None and wish.has_guard else None
-        rows = 1 + wish.has_twin
+        plan, guard = self.plan_and_guard(conversation, wish)
         request = GenerationRequest(
-            (tuple(conversation),) * rows,
-            (plan, NO_STEERING)[:rows],
-            Sampling(
-                max_new_tokens=self.max_new_tokens,
-                temperature=_RETRY_TEMPERATURE if wish.attempt else 0.0,
-                top_p=0.95,
-                seed=wish.attempt,
-            ),
-            guards=(guard, None)[:rows],
-            time_limit_s=self.time_limit_s,
+            (tuple(conversation),), (plan,), wish.sampling(self.max_new_tokens), guards=(guard,)
         )
-        stream = self.engine.stream(request, heartbeat_s=_UPDATE_S, pace_s=_UPDATE_S)
+        yield from self.stream(request, is_stopped=is_stopped)
+
+    def stream(
+        self, request: GenerationRequest, *, is_stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[ReplyUpdate]:
+        """Yield updates of any request, as `answer` does; no answer takes longer than it may."""
+        limited = replace(request, time_limit_s=self.time_limit_s)
+        stream = self.engine.stream(limited, heartbeat_s=_UPDATE_S, pace_s=_UPDATE_S)
         with closing(stream) as updates:
             for update in updates:
                 if is_stopped():
@@ -143,9 +175,22 @@ class Chat:
                     return
                 yield update
 
-    def line_under(self, text: str, wish: Wish, notes: Sequence[str]) -> str:
+    def plan_and_guard(
+        self, conversation: Sequence[Message], wish: Wish
+    ) -> tuple[SteeringPlan, GuardSpec | None]:
+        """Return what steers the answer to a conversation, and what guards it.
+
+        Raises:
+            StatsError: If the set lacks what the method needs.
+        """
+        wanted = self._steering(wish, conversation)
+        if wanted is None:
+            return NO_STEERING, None
+        return make_plan(*wanted), make_guard(*wanted) if wish.has_guard else None
+
+    def line_under(self, text: str, wish: Wish, notes: Sequence[str], locale: str = "en") -> str:
         """Return the line of HTML under a finished answer."""
-        badge = judge_answer(text, chosen=wish.language, languages=self.languages)
+        badge = judge_answer(text, chosen=wish.language, languages=self.languages, locale=locale)
         return badge_html(badge if text else None, notes)
 
     def _steering(
@@ -157,36 +202,33 @@ class Chat:
             return None
         question = conversation[-1].content if conversation else ""
         source = language_of_prompt(question, languages=neurons.languages)
-        return neurons, SteeringRequest(wish.language, strength=wish.level, source=source)
+        method = wish.method or default_method(neurons)
+        if wish.is_damped:
+            method += _DAMPING
+        return neurons, SteeringRequest(wish.language, method, wish.level, source)
 
 
-def notes_on(update: ReplyUpdate, row: int) -> tuple[str, ...]:
+def notes_on(update: ReplyUpdate, row: int, locale: str = "en") -> tuple[str, ...]:
     """Say what is to be known of a row beside its language."""
-    endings = {
-        "stopped": "(stopped)",
-        "length": "(cut off: as long as an answer may be)",
-        "time": "(cut off: it took as long as an answer may take)",
-    }
     reason = update.finish_reasons[row]
+    ending = say(f"ended_{reason}", locale) if reason in ("stopped", "length", "time") else ""
     rewrites = update.rewrites[row] if update.rewrites else ()
-    notes = (endings.get(reason or ""), update.notes[row], _note_on_rewrites(rewrites))
-    return tuple(filter(None, notes))
+    return tuple(filter(None, (ending, update.notes[row], _note_on_rewrites(rewrites, locale))))
 
 
-def _note_on_rewrites(rewrites: Sequence[Rewrite]) -> str:
+def _note_on_rewrites(rewrites: Sequence[Rewrite], locale: str) -> str:
     """Say how many passages were written again, and what they were in."""
     again = {rewrite.start for rewrite in rewrites if not rewrite.is_kept}
     if not again:
         return ""
-    names = {r.language.english_name if r.language else "another language" for r in rewrites}
-    passages = "1 passage was" if len(again) == 1 else f"{len(again)} passages were"
-    return f"({passages} written again; before it was in {' and '.join(sorted(names))})"
+    names = sorted({name_in(rewrite.language, locale) for rewrite in rewrites})
+    key = "rewritten_one" if len(again) == 1 else "rewritten_many"
+    return say(key, locale, count=len(again), languages=", ".join(names))
 
 
 def _read_level(text: str) -> Level:
-    levels = get_args(Level)
-    if text.strip().lower() in levels:
+    if text.strip().lower() in LEVELS:
         return cast(Level, text.strip().lower())
-    nearest = difflib.get_close_matches(text.lower(), levels, n=1)
+    nearest = difflib.get_close_matches(text.lower(), LEVELS, n=1)
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
-    raise PlanError(f"Unknown steering '{text}'.{hint} Expected one of: {', '.join(levels)}.")
+    raise PlanError(f"Unknown steering '{text}'.{hint} Expected one of: {', '.join(LEVELS)}.")

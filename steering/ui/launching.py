@@ -10,8 +10,10 @@ import gradio as gr
 from starlette.routing import BaseRoute
 
 from steering.ui.chat import Chat
-from steering.ui.layout import lay_out
+from steering.ui.choices import lay_out_choices
+from steering.ui.layout import lay_out_chat, lay_out_head
 from steering.ui.listeners import connect
+from steering.ui.strings import label, make_i18n
 from steering.ui.style import CSS, HEAD, make_theme
 
 # People who may wait for a turn, beyond those in the engine; more are told that it is full.
@@ -28,8 +30,12 @@ def build_page(chat: Chat, *, model: str) -> gr.Blocks:
         model: Name to show.
     """
     page = gr.Blocks(title="Langsteer", analytics_enabled=False)
+    has_set = chat.neurons is not None
     with page:
-        connect(page, lay_out(chat.languages, model, has_set=chat.neurons is not None), chat)
+        head = lay_out_head(model, has_set=has_set)
+        choices = lay_out_choices(chat, has_set=has_set)
+        with gr.Tabs(elem_id="tabs"), gr.Tab(label("tab_chat"), id="chat"):
+            connect(page, lay_out_chat(head, choices, model), chat, model)
     return page
 
 
@@ -52,6 +58,7 @@ def open_page(page: gr.Blocks, *, name: str, port: int, routes: Sequence[BaseRou
         theme=make_theme(),
         css=CSS,
         head=HEAD,
+        i18n=make_i18n(),
         footer_links=["api"],
         ssr_mode=False,
         run_history=False,

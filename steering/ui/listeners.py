@@ -1,4 +1,4 @@
-"""Connects the page: which listener runs when, and the endpoint `/chat` for programs."""
+"""Connects the chat: which listener runs when, and the endpoint `/chat` for programs."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,65 +7,88 @@ import gradio as gr
 from gradio.events import Dependency, api
 
 from steering.conversation import Message
-from steering.ui.chat import Chat
+from steering.ui.chat import Chat, Wish
+from steering.ui.choices import read_link
+from steering.ui.downloading import download_on_click
 from steering.ui.layout import Parts
+from steering.ui.sessions import OpenSessions
 from steering.ui.set_listeners import SetListeners
-from steering.ui.turns import OpenSessions, Turns, errors_in_words
+from steering.ui.transcript import to_json, to_markdown
+from steering.ui.turns import Turns, Updates
+from steering.ui.wording import errors_in_words
 
 # Turns that may run or wait in the engine at once; later ones wait in gradio's queue. All share
 # one limit, and each holds a thread of gradio's while it waits (`open_page` says how many).
-_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 64}
-_QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+ON_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 64}
+QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 # A check has no outputs: gradio lays an error over the outputs of what fails. Queued, as an error
 # outside of the queue is a failed request to the browser.
-_CANCEL_S = 3.0  # by then a request that was cancelled has ended
-_CHECK: dict[str, Any] = {
+CHECK: dict[str, Any] = {
     "show_progress": "hidden",
     "api_visibility": "private",
     "concurrency_limit": None,
 }
+_CANCEL_S = 3.0  # by then a request that was cancelled has ended
 
 
-def connect(page: gr.Blocks, parts: Parts, chat: Chat) -> None:
-    """Add all listeners and the endpoint; call it inside *page*."""
-    turns = Turns(parts, chat)
-    shown = [parts.chat, parts.twin]
-    state = [*shown, parts.send, parts.stop, parts.turn, parts.wish]
-    asked = [*shown, parts.language, parts.level, parts.compare, parts.guard]
-    message = [parts.box, parts.turn]
-    picked = parts.chat.example_select(turns.pick_example, None, parts.box, **_QUICK)
+def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
+    """Add all listeners of the chat and the endpoint; call it inside *page*."""
+    turns = Turns(parts, chat, model)
+    _connect_asking(parts, turns)
+    parts.stop.click(turns.stop, parts.turn, parts.stop, **QUICK)
+    forgotten = [parts.box, parts.chat, parts.records, parts.wish, parts.kept]
+    parts.new_chat.click(turns.begin_anew, parts.turn, [*forgotten, parts.stop], **QUICK)
+    for taken_back in (parts.undo.click, parts.chat.undo):
+        taken_back(turns.undo, [parts.chat, parts.records, parts.turn], forgotten, **QUICK)
+    shown = [parts.chat, parts.records]
+    download_on_click(parts.as_json, to_json, shown, name="langsteer-chat.json")
+    download_on_click(parts.as_markdown, to_markdown, shown, name="langsteer-chat.md")
+    _begin_page(page, parts, turns, chat)
+    if chat.maker is not None and parts.head.panel is not None:
+        _offer_set(page, SetListeners(parts.choices, parts.head.panel, chat.maker))
+    api(make_endpoint(chat), api_name="chat", **ON_MODEL)
+
+
+def _connect_asking(parts: Parts, turns: Turns) -> None:
+    """Connect every way to ask: a message, an example, again, stronger, in other words."""
+    values = {parts.box, parts.chat, parts.records, parts.wish, *parts.choices.all()}
+    state = [
+        parts.chat, parts.records, parts.send, parts.stop, parts.turn, parts.wish, parts.kept,
+    ]  # fmt: skip
+    picked = parts.chat.example_select(turns.pick_example, None, parts.box, **QUICK)
     for sent in (parts.send.click, parts.box.submit, picked.success):
-        checked = sent(turns.check_message, message, None, **_CHECK)
-        begun = checked.success(turns.begin, [parts.box, *asked], [parts.box, *state], **_QUICK)
-        begun.failure(turns.give_up, None, None, **_QUICK)
+        checked = sent(turns.check_message, [parts.box, parts.turn], None, **CHECK)
+        begun = checked.success(turns.begin, values, [parts.box, *state], **QUICK)
         _finish_turn(parts, turns, begun)
-    checked = parts.retry.click(turns.check_question, [parts.chat, parts.turn], None, **_CHECK)
-    begun = checked.success(turns.begin_again, [*asked, parts.wish], state, **_QUICK)
-    begun.failure(turns.give_up, None, None, **_QUICK)
-    _finish_turn(parts, turns, begun)
-    parts.stop.click(turns.stop, parts.turn, parts.stop, **_QUICK)
-    parts.new_chat.click(
-        turns.begin_anew, parts.turn, [parts.box, *shown, parts.wish, parts.stop], **_QUICK
+    stronger = parts.chat.option_select(
+        turns.choose_stronger, parts.wish, parts.choices.level, **QUICK
     )
-    _watch_choices(page, parts, turns)
-    if chat.maker is not None and parts.panel is not None:
-        _offer_set(page, parts, SetListeners(parts, parts.panel, chat.maker))
-    api(make_endpoint(chat), api_name="chat", **_MODEL)
+    for again in (parts.retry.click, parts.chat.retry, stronger.success):
+        checked = again(turns.check_question, [parts.chat, parts.turn], None, **CHECK)
+        begun = checked.success(turns.begin_again, values, state, **QUICK)
+        _finish_turn(parts, turns, begun)
+    edited = parts.chat.edit(turns.begin_edited, {*values, parts.turn}, state, **QUICK)
+    _finish_turn(parts, turns, edited)
 
 
 def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
     """Write the answer to a turn that has begun, then make ready for the next."""
-    shown = [parts.chat, parts.twin]
+    begun.failure(turns.give_up, None, None, **QUICK)
     written = begun.success(
         turns.write,
-        [*shown, parts.wish, parts.turn],
-        shown,
+        [parts.chat, parts.records, parts.wish, parts.turn],
+        [parts.chat, parts.records],
         show_progress="hidden",
         api_visibility="private",
-        **_MODEL,
+        **ON_MODEL,
     )
     for ended in (written.success, written.failure):  # a failure is such as a full queue
-        ended(turns.settle, parts.turn, [parts.send, parts.stop, parts.turn], **_QUICK)
+        ended(
+            turns.settle,
+            [parts.chat, parts.records, parts.turn],
+            [parts.send, parts.stop, parts.turn, parts.kept],
+            **QUICK,
+        )
 
 
 def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
@@ -93,7 +116,7 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
         with errors_in_words(is_page=False):
             sessions.enter(request, wait_s=_CANCEL_S)
             try:
-                wish = chat.read_wish(language, steering, has_guard=guard)
+                wish = chat.read_wish(language, steering, Wish(None, has_guard=guard))
                 for update in chat.answer([Message("user", message)], wish):
                     yield update.texts[0]
             finally:
@@ -102,22 +125,32 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
     return answer
 
 
-def _watch_choices(page: gr.Blocks, parts: Parts, turns: Turns) -> None:
-    """Show the twin's column when it is wanted, and Send when the model is there."""
-    parts.compare.change(
-        lambda is_wanted: gr.Column(visible=is_wanted), parts.compare, parts.twin_column, **_QUICK
-    )
-    news = [parts.status, parts.send, parts.timer]
-    page.load(turns.look_at_model, None, news, **_QUICK)
-    parts.timer.tick(turns.look_at_model, None, news, **_QUICK)
+def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat) -> None:
+    """Show what the link and the browser's own memory say, and Send when the model is there."""
+    choices = parts.choices
+
+    def read(request: gr.Request) -> Updates:
+        values, problems = read_link(
+            dict(request.query_params), request.headers.get("accept-language"), chat
+        )
+        for problem in problems:
+            gr.Warning(problem)
+        return {component: values[name] for name, component in choices.named() if name in values}
+
+    if chat.neurons is not None:
+        page.load(read, None, choices.all(), **QUICK)
+    page.load(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
+    news = [parts.head.status, parts.send, parts.head.timer]
+    page.load(turns.look_at_model, None, news, **QUICK)
+    parts.head.timer.tick(turns.look_at_model, None, news, **QUICK)
 
 
-def _offer_set(page: gr.Blocks, parts: Parts, offer: SetListeners) -> None:
+def _offer_set(page: gr.Blocks, offer: SetListeners) -> None:
     """Offer to make a missing set, show how it goes, and open the choices once it is there."""
     panel = offer.panel
     shown = [panel.column, panel.words, panel.make, panel.stop, panel.timer, panel.seen]
-    outputs = [*shown, parts.language, parts.level, parts.compare, parts.guard]
-    page.load(offer.look, panel.seen, outputs, **_QUICK)
-    panel.timer.tick(offer.look, panel.seen, outputs, **_QUICK)
-    panel.make.click(offer.start, panel.seen, outputs, **_QUICK)
-    panel.stop.click(offer.stop, panel.seen, outputs, **_QUICK)
+    outputs = [*shown, *offer.choices.steering()]
+    page.load(offer.look, panel.seen, outputs, **QUICK)
+    panel.timer.tick(offer.look, panel.seen, outputs, **QUICK)
+    panel.make.click(offer.start, panel.seen, outputs, **QUICK)
+    panel.stop.click(offer.stop, panel.seen, outputs, **QUICK)

@@ -6,6 +6,8 @@ Gradio sends blocks back from the page, and plain strings through its API. Knows
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from typing import Any, TypeAlias
 
 from steering.conversation import Message
@@ -13,8 +15,26 @@ from steering.conversation import Message
 # One message as gradio takes and gives it; its keys are gradio's.
 ShownMessage: TypeAlias = dict[str, Any]
 
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A sentence that is not in the chosen language.
+
+    Args:
+        text: As it stands in the answer.
+        why: What it is in, for the person.
+    """
+
+    text: str
+    why: str
+
+
 # The ampersand first, so that every step can be undone.
 _ESCAPES = (("&", "&amp;"), ("<", "&lt;"), ("![", "&#33;["))
+# What `_mark` adds; the model's own tags are escaped, so that these are ours.
+_MARKS = re.compile(r'<mark class="stray">|</mark><span class="why">[^<]*</span>')
+# What a line of Markdown may begin with; it stays outside of a mark.
+_LINE_BEGINS = re.compile(r"(?:[ \t]*(?:[-*+>#]+|\d{1,9}[.)])[ \t]+)*")
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
 
 
@@ -34,9 +54,31 @@ def show_question(text: str) -> ShownMessage:
     return {"role": "user", "content": [_block(escape_tags(text))]}
 
 
-def show_answer(text: str, line: str) -> ShownMessage:
-    """Return an answer and the line of HTML under it, as the Chatbot takes them."""
-    return {"role": "assistant", "content": [_block(escape_tags(text)), _block(line)]}
+def show_answer(text: str, line: str, strays: Sequence[Stray] = ()) -> ShownMessage:
+    """Return an answer and the line of HTML under it, as the Chatbot takes them.
+
+    Args:
+        text: The answer.
+        line: HTML.
+        strays: Its sentences in another language, in order; each is marked, in words too.
+    """
+    shown, rest = "", text
+    for stray in strays:
+        before, found, after = rest.partition(stray.text)
+        if found:
+            shown += escape_tags(before) + _mark(stray)
+            rest = after
+    return {"role": "assistant", "content": [_block(shown + escape_tags(rest)), _block(line)]}
+
+
+def show_rewrites(title: str, passages: Sequence[Stray]) -> ShownMessage:
+    """Return what was written again as something to unfold; it is no part of what was said."""
+    lines = [f"✗ {escape_tags(one.why)}: {escape_tags(one.text)}" for one in passages]
+    return {
+        "role": "assistant",
+        "content": [_block("\n\n".join(lines))],
+        "metadata": {"title": title, "status": "done"},
+    }
 
 
 def up_to_question(history: Sequence[ShownMessage]) -> list[ShownMessage]:
@@ -70,7 +112,15 @@ def escape_tags(text: str) -> str:
 def unescape_tags(text: str) -> str:
     """Undo `escape_tags`."""
     undo = [(escaped, plain) for plain, escaped in reversed(_ESCAPES)]
-    return _outside_code(text, lambda part: _replace_all(part, undo))
+    return _outside_code(text, lambda part: _replace_all(_MARKS.sub("", part), undo))
+
+
+def _mark(stray: Stray) -> str:
+    begins = _LINE_BEGINS.match(stray.text)
+    start = begins.end() if begins else 0
+    why = f'<span class="why"> ✗ {escape(stray.why)}</span>'
+    marked = f'<mark class="stray">{escape_tags(stray.text[start:])}</mark>{why}'
+    return stray.text[:start] + marked
 
 
 def _replace_all(text: str, pairs: Sequence[tuple[str, str]]) -> str:
@@ -82,6 +132,11 @@ def _replace_all(text: str, pairs: Sequence[tuple[str, str]]) -> str:
 def _outside_code(text: str, change: Callable[[str], str]) -> str:
     parts = _CODE.split(text)  # every second part is code
     return "".join(part if place % 2 else change(part) for place, part in enumerate(parts))
+
+
+def is_answer(shown: ShownMessage) -> bool:
+    """Say whether a shown message is an answer, and not something beside one."""
+    return shown["role"] == "assistant" and not (shown.get("metadata") or {}).get("title")
 
 
 def _last_question(history: Sequence[ShownMessage]) -> int:

@@ -6,7 +6,7 @@ Knows components and who makes the set, not how.
 import gradio as gr
 
 from steering.ui.chat import NO_LANGUAGE
-from steering.ui.layout import Parts, first_choice, language_choices
+from steering.ui.choices import Choices, first_choice, language_choices
 from steering.ui.making import SetMaker
 from steering.ui.set_panel import STOP, PanelParts, panel_html
 from steering.ui.turns import Updates
@@ -17,8 +17,8 @@ _OFFER, _SET = "offer", "set"  # what a page has shown
 class SetListeners:
     """The listeners of the panel of one page; people on all pages see the same set made."""
 
-    def __init__(self, parts: Parts, panel: PanelParts, maker: SetMaker) -> None:
-        self._parts, self._maker = parts, maker
+    def __init__(self, choices: Choices, panel: PanelParts, maker: SetMaker) -> None:
+        self.choices, self._maker = choices, maker
         self.panel = panel
 
     def look(self, seen: str) -> Updates:
@@ -66,14 +66,15 @@ class SetListeners:
         neurons = self._maker.neurons
         languages = neurons.languages if neurons is not None else ()
         return {
-            self._parts.language: gr.Dropdown(
+            self.choices.language: gr.Dropdown(
                 language_choices(languages),
                 value=NO_LANGUAGE if is_news else first_choice(languages),
                 interactive=True,
             ),
-            self._parts.level: gr.Radio(interactive=True),
-            self._parts.compare: gr.Checkbox(interactive=True),
-            self._parts.guard: gr.Checkbox(interactive=True),
+            self.choices.level: gr.Radio(interactive=True),
+            self.choices.method: gr.Dropdown(interactive=True),
+            self.choices.is_damped: gr.Checkbox(interactive=True),
+            self.choices.has_guard: gr.Checkbox(interactive=True),
             self.panel.column: gr.Column(visible=is_news),
             self.panel.timer: gr.Timer(active=False),
             self.panel.seen: _SET,

@@ -4,120 +4,60 @@ Errors become words here: those that a person can cause as they are, all others 
 with the traceback in the log. Knows no steering method.
 """
 
-import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from html import escape
 from typing import Any, TypeAlias
 
 import gradio as gr
 
+from steering.detection import detect
 from steering.errors import GenerationError
 from steering.generation import ReplyUpdate
-from steering.ui.badges import Badge, badge_html
+from steering.languages import Language
+from steering.ui.badges import Badge, badge_html, name_in
 from steering.ui.chat import Chat, Wish, notes_on
-from steering.ui.layout import LOADING, SEND, Parts, status_html
+from steering.ui.layout import Parts, status_html
 from steering.ui.messages import (
     ShownMessage,
+    Stray,
     answerable,
     before_question,
     show_answer,
     show_question,
+    show_rewrites,
     to_plain,
     up_to_question,
 )
-from steering.ui.wording import in_words
+from steering.ui.sessions import ONE_AT_A_TIME, OpenSessions, StopSigns
+from steering.ui.strings import label, locale_of, say
+from steering.ui.transcript import Record, keep, make_record, records_of, restore
+from steering.ui.wording import errors_in_words, in_words
 
-_ONE_AT_A_TIME = "An answer is being written. Wait for its end, or press Stop."
+# More than any model's context holds, and so little that no browser or detector is slow with it.
+MAX_LETTERS = 20_000
+
 
 History: TypeAlias = list[ShownMessage]
 # New values by component, gradio's own updates among them.
 Updates: TypeAlias = dict[Any, Any]
-
-
-@contextmanager
-def errors_in_words(*, is_page: bool = True) -> Iterator[None]:
-    """Turn every error into one that gradio shows; a page shows HTML, so there it is escaped."""
-    try:
-        yield
-    except Exception as err:
-        text = escape(in_words(err), quote=False) if is_page else in_words(err)
-        raise gr.Error(text, print_exception=False) from err
-
-
-class StopSigns:
-    """Which turns a person asked to stop, by id, so that a turn can end itself in good order.
-
-    Were it cancelled from outside, an update of its own could still arrive after the last word.
-    """
-
-    def __init__(self) -> None:
-        self._asked: dict[str, bool] = {}  # turn -> whether to forget the conversation as well
-
-    def ask(self, turn: str, *, is_to_forget: bool = False) -> None:
-        """Ask a turn to stop."""
-        self._asked[turn] = is_to_forget
-
-    def is_asked(self, turn: str) -> bool:
-        """Say whether a turn is to stop."""
-        return turn in self._asked
-
-    def take_down(self, turn: str) -> bool:
-        """Forget a turn that has ended; say whether its conversation is to be forgotten too."""
-        return self._asked.pop(turn, False)
-
-
-class OpenSessions:
-    """Which sessions have a request that is being answered: one each.
-
-    The browser's own state comes a moment too late: Enter and a click on Send may both get through.
-    """
-
-    def __init__(self) -> None:
-        self._open: set[str] = set()
-        self._door = threading.Condition()
-
-    def enter(self, request: gr.Request | None, *, wait_s: float = 0.0) -> None:
-        """Note that a session asks; refuse it if it does so already.
-
-        Args:
-            request: Whose session is meant.
-            wait_s: How long to wait for the end of what was asked before, as that may have been
-                cancelled a moment ago.
-
-        Raises:
-            GenerationError: If it does.
-        """
-        session = request and request.session_hash
-        with self._door:
-            if not self._door.wait_for(lambda: session not in self._open, wait_s):
-                raise GenerationError(_ONE_AT_A_TIME)
-            if session:
-                self._open.add(session)
-
-    def leave(self, request: gr.Request | None) -> None:
-        """Note that a session's request is over."""
-        with self._door:
-            self._open.discard((request and request.session_hash) or "")
-            self._door.notify_all()
+# The values of components, by component.
+Values: TypeAlias = Mapping[Any, Any]
 
 
 class Turns:
-    """The listeners of one page; holds its components, the chat, and which turns are to stop."""
+    """The listeners of one page's chat; holds its components, and which turns are to stop."""
 
-    def __init__(self, parts: Parts, chat: Chat) -> None:
-        self._parts, self._chat = parts, chat
+    def __init__(self, parts: Parts, chat: Chat, model: str) -> None:
+        self._parts, self._chat, self._model = parts, chat, model
         self._stops = StopSigns()
         self._sessions = OpenSessions()
 
     def check_message(self, message: str, turn: str, request: gr.Request | None = None) -> None:
-        """Refuse an empty message, and one while an answer is being written."""
+        """Refuse an empty or endless message, and one while an answer is being written."""
         with errors_in_words():
             _refuse_if_running(turn)
-            if not message.strip():
-                raise GenerationError("The message is empty. Expected some text; write it first.")
+            check_text(message)
             self._sessions.enter(request)
 
     def check_question(
@@ -130,51 +70,68 @@ class Turns:
                 raise GenerationError("There is no question to ask again. Write a message first.")
             self._sessions.enter(request)
 
-    def begin(
-        self,
-        message: str,
-        history: History,
-        twin: History,
-        language: str,
-        level: str,
-        has_twin: bool,
-        has_guard: bool,
-    ) -> Updates:
+    def begin(self, values: Values) -> Updates:
         """Show the question and remember what was asked for; the message is checked already."""
+        parts = self._parts
         with errors_in_words():
-            wish = self._chat.read_wish(language, level, has_twin=has_twin, has_guard=has_guard)
-            return {self._parts.box: "", **self._start(history, twin, message, wish)}
+            wish = self._read_wish(values)
+            history = values[parts.chat]
+            return {parts.box: "", **self._start(values, history, values[parts.box], wish)}
+
+    def begin_again(self, values: Values) -> Updates:
+        """Ask the last question again, as the choices are by this time.
+
+        If they are the same as before, another answer is drawn: the first would only come again.
+        """
+        parts = self._parts
+        with errors_in_words():
+            wish, last = self._read_wish(values), values[parts.wish]
+            if last is not None and replace(last, attempt=0) == wish:
+                wish = last.next_attempt()
+            history = values[parts.chat]
+            question = to_plain(up_to_question(history))[-1].content
+            return self._start(values, before_question(history), question, wish)
+
+    def begin_edited(self, values: Values, event: gr.EditData) -> Updates:
+        """Ask an earlier question in other words; what followed it is forgotten."""
+        parts = self._parts
+        with errors_in_words():
+            check_text(str(event.value))
+            place = event.index[0] if isinstance(event.index, (list, tuple)) else event.index
+            earlier = values[parts.chat][:place]
+            return self._start(values, earlier, str(event.value), self._read_wish(values))
 
     def pick_example(self, event: gr.SelectData) -> str:
         """Put an example's question where a message is written."""
         return str(event.value["text"])
 
-    def begin_again(
-        self,
-        history: History,
-        twin: History,
-        language: str,
-        level: str,
-        has_twin: bool,
-        has_guard: bool,
-        last: Wish | None,
-    ) -> Updates:
-        """Ask the last question again, as the choices are by this time.
+    def choose_stronger(self, last: Wish | None) -> Updates:
+        """Set the level above that of the last answer, as the offer under it says."""
+        level = last.stronger if last is not None else None
+        return {self._parts.choices.level: level or gr.skip()}
 
-        If they are the same as before, another answer is drawn: the first would only come again.
-        """
-        with errors_in_words():
-            wish = self._chat.read_wish(language, level, has_twin=has_twin, has_guard=has_guard)
-            if last is not None and replace(last, attempt=0) == wish:
-                wish = last.next_attempt()
-            question = to_plain(up_to_question(history))[-1].content
-            kept_twin = before_question(twin) if last is not None and last.has_twin else twin
-            return self._start(before_question(history), kept_twin, question, wish)
+    def undo(self, history: History, records: list[Record], turn: str) -> Updates:
+        """Take the last question and its answer back; the question may be written anew."""
+        parts = self._parts
+        if turn or not up_to_question(history):
+            return {parts.box: gr.skip()}
+        shorter = before_question(history)
+        left = records_of(shorter, records)
+        question = to_plain(up_to_question(history))[-1].content
+        return {
+            parts.box: question,
+            parts.chat: shorter,
+            parts.records: left,
+            parts.wish: None,
+            parts.kept: keep(shorter, left),
+        }
 
     def begin_anew(self, turn: str) -> Updates:
         """Forget the conversation; a turn that is running is stopped first."""
         parts = self._parts
-        updates: Updates = {parts.box: "", parts.chat: [], parts.twin: [], parts.wish: None}
+        updates: Updates = {
+            parts.box: "", parts.chat: [], parts.records: [], parts.wish: None, parts.kept: None,
+        }  # fmt: skip
         if not turn:
             return updates
         self._stops.ask(turn, is_to_forget=True)
@@ -187,12 +144,19 @@ class Turns:
         self._stops.ask(turn)
         return {self._parts.stop: _stopping()}
 
-    def write(self, history: History, twin: History, wish: Wish, turn: str) -> Iterator[Updates]:
-        """Stream the answer, and its twin where one is wanted, under the question.
+    def write(
+        self,
+        history: History,
+        records: list[Record],
+        wish: Wish,
+        turn: str,
+        request: gr.Request | None = None,
+    ) -> Iterator[Updates]:
+        """Stream the answer under the question.
 
         What goes wrong stands where the answer would: an error raised here would pass by.
         """
-        parts = self._parts
+        parts, locale = self._parts, locale_of(request)
         conversation = answerable(to_plain(history))
         latest = ""
         try:
@@ -200,79 +164,149 @@ class Turns:
                 conversation, wish, is_stopped=lambda: self._stops.is_asked(turn)
             ):
                 latest = update.texts[0]
-                updates = {parts.chat: [*history, self._show(update, 0, wish)]}
-                if wish.has_twin:
-                    updates[parts.twin] = [*twin, self._show(update, 1, wish)]
-                yield updates
+                if update.finish_reasons[0] is None:
+                    yield {parts.chat: [*history, self._show(update, locale)]}
+                    continue
+                record = make_record(self._chat, self._model, wish, update)
+                yield {
+                    parts.chat: [*history, *self._show_finished(update, wish, locale)],
+                    parts.records: [*records, record],
+                }
         except Exception as err:
             failure = show_answer(latest, badge_html(Badge("bad", in_words(err)), ()))
-            yield {parts.chat: [*history, failure], parts.twin: twin}
+            yield {parts.chat: [*history, failure], parts.records: [*records, {}]}
         finally:
             is_to_forget = self._stops.take_down(turn)
         if is_to_forget:
-            yield {parts.chat: [], parts.twin: []}
+            yield {parts.chat: [], parts.records: []}
 
     def give_up(self, request: gr.Request | None = None) -> None:
         """Let the session ask again where a turn could not even begin."""
         self._sessions.leave(request)
 
-    def settle(self, turn: str, request: gr.Request | None = None) -> Updates:
+    def settle(
+        self,
+        history: History,
+        records: list[Record],
+        turn: str,
+        request: gr.Request | None = None,
+    ) -> Updates:
         """Make ready for the next message, whether the turn ended well or not."""
         self._stops.take_down(turn)  # asked for after the turn's last word
         self._sessions.leave(request)
+        parts = self._parts
         return {
-            self._parts.send: gr.Button(visible=True),
-            self._parts.stop: gr.Button("Stop", visible=False, interactive=True),
-            self._parts.turn: "",
+            parts.send: gr.Button(visible=True),
+            parts.stop: gr.Button(label("stop"), visible=False, interactive=True),
+            parts.turn: "",
+            parts.kept: keep(history, records) if history else None,
         }
 
-    def look_at_model(self) -> Updates:
-        """Say whether the model is there; once it is, the timer has nothing more to do."""
+    def restore(self, kept: object) -> Updates:
+        """Show the chat that the browser has kept."""
         parts = self._parts
+        history, records = restore(kept)
+        return {parts.chat: history, parts.records: records} if history else {parts.wish: None}
+
+    def look_at_model(self, request: gr.Request | None = None) -> Updates:
+        """Say whether the model is there; once it is, the timer has nothing more to do."""
+        parts, locale = self._parts, locale_of(request)
         if not self._chat.engine.is_ready:
             return {
-                parts.status: status_html(LOADING),
-                parts.send: gr.Button(LOADING, interactive=False),
+                parts.head.status: status_html(say("loading", locale)),
+                parts.send: gr.Button(label("loading_model"), interactive=False),
             }
         return {
-            parts.status: status_html(self._model_state()),
-            parts.send: gr.Button(SEND, interactive=True),
-            parts.timer: gr.Timer(active=False),
+            parts.head.status: status_html(self._model_state(locale)),
+            parts.send: gr.Button(label("send"), interactive=True),
+            parts.head.timer: gr.Timer(active=False),
         }
 
-    def _model_state(self) -> str:
+    def _model_state(self, locale: str) -> str:
         try:
             self._chat.engine.model()
         except Exception as err:
             return in_words(err)
-        return "The model is ready."
+        return say("ready", locale)
 
-    def _start(self, history: History, twin: History, message: str, wish: Wish) -> Updates:
-        parts, question = self._parts, show_question(message)
+    def _read_wish(self, values: Values) -> Wish:
+        choices = self._parts.choices
+        return choices.read([values[component] for component in choices.all()], self._chat)
+
+    def _start(self, values: Values, earlier: History, message: str, wish: Wish) -> Updates:
+        parts = self._parts
+        history = [*earlier, show_question(message)]
+        records = records_of(earlier, values[parts.records])
         return {
-            parts.chat: [*history, question],
-            parts.twin: [*twin, question] if wish.has_twin else twin,
+            parts.chat: history,
+            parts.records: records,
             parts.send: gr.Button(visible=False),
             parts.stop: gr.Button(visible=True),
             parts.wish: wish,
             parts.turn: uuid.uuid4().hex,
+            parts.kept: keep(history, records),
         }
 
-    def _show(self, update: ReplyUpdate, row: int, wish: Wish) -> ShownMessage:
-        text = update.texts[row]
-        if update.finish_reasons[row] is not None:
-            line = self._chat.line_under(text, wish, notes_on(update, row))
-            return show_answer(text, line)
-        waits = LOADING if not self._chat.engine.is_ready else "Writing …"
+    def _show(self, update: ReplyUpdate, locale: str) -> ShownMessage:
+        """Show an answer that is being written."""
+        waits = say("writing" if self._chat.engine.is_ready else "loading", locale)
         if update.place:
-            waits = f"Waiting: number {update.place} in the queue"
-        return show_answer(text, badge_html(None, [waits]))
+            waits = say("waiting", locale, place=update.place)
+        return show_answer(update.texts[0], badge_html(None, [waits]))
+
+    def _show_finished(
+        self, update: ReplyUpdate, wish: Wish, locale: str
+    ) -> Iterator[ShownMessage]:
+        """Show what was written again, to be unfolded, and the finished answer with its badge."""
+        text, notes = update.texts[0], notes_on(update, 0, locale)
+        rewritten = [
+            Stray(one.text, name_in(one.language, locale))
+            for one in (update.rewrites[0] if update.rewrites else ())
+            if not one.is_kept
+        ]
+        if rewritten:
+            yield show_rewrites(say("show_rewritten", locale), rewritten)
+        strays = find_strays(text, wish.language, self._chat.languages, locale)
+        line = self._chat.line_under(text, wish, notes, locale)
+        shown = show_answer(text, line, strays)
+        if strays and wish.stronger is not None:
+            shown["options"] = [{"value": wish.stronger, "label": say("try_stronger", locale)}]
+        yield shown
+
+
+def find_strays(
+    text: str, chosen: Language | None, languages: Sequence[Language], locale: str = "en"
+) -> list[Stray]:
+    """Return the sentences of an answer that are in another language than the chosen one."""
+    if chosen is None:
+        return []
+    verdict = detect(text, expected=chosen, languages=languages, unit="sentence")
+    return [
+        Stray(line.text, name_in(line.language, locale))
+        for line in verdict.lines
+        if line.verdict == "off_target"
+    ]
+
+
+def check_text(message: str) -> None:
+    """Refuse a message that is empty, or longer than any that can be read.
+
+    Raises:
+        GenerationError: If it is.
+    """
+    if not message.strip():
+        raise GenerationError("The message is empty. Expected some text; write it first.")
+    if len(message) > MAX_LETTERS:
+        raise GenerationError(
+            f"The message has '{len(message):,}' characters. Expected at most {MAX_LETTERS:,}; "
+            "send a shorter one."
+        )
 
 
 def _stopping() -> gr.Button:
-    return gr.Button("Stopping …", interactive=False)
+    return gr.Button(label("stopping"), interactive=False)
 
 
 def _refuse_if_running(turn: str) -> None:
     if turn:
-        raise GenerationError(_ONE_AT_A_TIME)
+        raise GenerationError(ONE_AT_A_TIME)

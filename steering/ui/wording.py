@@ -4,6 +4,11 @@ Knows no component.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+
+import gradio as gr
 
 from steering.errors import SteeringError
 
@@ -18,3 +23,13 @@ def in_words(err: Exception) -> str:
         return str(err)
     log.error("Something on the page failed", exc_info=err)
     return _WENT_WRONG
+
+
+@contextmanager
+def errors_in_words(*, is_page: bool = True) -> Iterator[None]:
+    """Turn every error into one that gradio shows; a page shows HTML, so there it is escaped."""
+    try:
+        yield
+    except Exception as err:
+        text = escape(in_words(err), quote=False) if is_page else in_words(err)
+        raise gr.Error(text, print_exception=False) from err

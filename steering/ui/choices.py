@@ -1,0 +1,230 @@
+"""The choices that all tabs share: which language, how strongly, and what is under "Advanced".
+
+Lays their components out, reads what a link or a browser wishes at first, and makes such a link.
+Knows languages, methods and words, not what is done with a choice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from steering.errors import SteeringError
+from steering.languages import Language, parse_language
+from steering.methods import METHODS, parse_method
+from steering.ui.chat import LEVELS, NO_LANGUAGE, Chat, Wish
+from steering.ui.strings import label, preferred_codes, say
+
+_STEPS = 0.1  # of the slider of creativity
+_MOST_CREATIVE = 1.5
+
+# What a component is called in a link.
+_NAMES = {
+    "language": "lang",
+    "level": "steering",
+    "method": "method",
+    "is_damped": "damp",
+    "has_guard": "guard",
+    "max_new_tokens": "length",
+    "temperature": "creativity",
+    "seed": "seed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The components, named as in `Wish`."""
+
+    language: gr.Dropdown
+    level: gr.Radio
+    method: gr.Dropdown
+    is_damped: gr.Checkbox
+    has_guard: gr.Checkbox
+    max_new_tokens: gr.Slider
+    temperature: gr.Slider
+    seed: gr.Number
+
+    def all(self) -> list[Component]:
+        """Return them in the order in which `read` takes their values."""
+        return [component for _, component in self.named()]
+
+    def named(self) -> list[tuple[str, Component]]:
+        """Return names and components, in the order of `all`."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+    def steering(self) -> list[Component]:
+        """Return those that mean something only where there is a neuron set."""
+        return [self.language, self.level, self.method, self.is_damped, self.has_guard]
+
+    def read(self, values: Sequence[Any], chat: Chat) -> Wish:
+        """Return the wish that the components' values stand for.
+
+        Args:
+            values: In the order of `all`.
+            chat: Says which languages and lengths there are.
+
+        Raises:
+            SteeringError: In words for the person.
+        """
+        named = dict(zip((field.name for field in fields(self)), values, strict=True))
+        rest = Wish(
+            None,
+            method=str(named["method"] or ""),
+            is_damped=bool(named["is_damped"]),
+            has_guard=bool(named["has_guard"]),
+            max_new_tokens=_whole(named["max_new_tokens"], chat.max_new_tokens),
+            temperature=float(named["temperature"] or 0.0),
+            seed=_whole(named["seed"], 0),
+        )
+        language, level = named["language"], named["level"]
+        return chat.read_wish(str(language or NO_LANGUAGE), str(level or "normal"), rest)
+
+
+def lay_out_choices(chat: Chat, *, has_set: bool) -> Choices:
+    """Make the components; without a set they are closed until there is one."""
+    languages = chat.languages if has_set else ()
+    with gr.Row(elem_id="choices"):
+        language = gr.Dropdown(
+            language_choices(languages),
+            value=first_choice(languages),
+            label=label("answer_language"),
+            filterable=True,
+            min_width=220,
+            interactive=has_set,
+            elem_id="language",
+        )
+        level = gr.Radio(
+            [(label(f"level_{level}"), level) for level in LEVELS],
+            value="normal",
+            label=label("steering"),
+            min_width=280,
+            interactive=has_set,
+            elem_id="level",
+        )
+    with gr.Accordion(label("advanced"), open=False, elem_id="advanced"):
+        return Choices(language, level, *_lay_out_advanced(chat, is_open=has_set))
+
+
+def _lay_out_advanced(
+    chat: Chat, *, is_open: bool
+) -> tuple[gr.Dropdown, gr.Checkbox, gr.Checkbox, gr.Slider, gr.Slider, gr.Number]:
+    with gr.Row():
+        method = gr.Dropdown(
+            [(label("method_own"), ""), *((name, name) for name in METHODS)],
+            value="",
+            label=label("method"),
+            info=label("method_info"),
+            allow_custom_value=True,
+            interactive=is_open,
+            min_width=220,
+        )
+        with gr.Column(min_width=220):
+            has_guard = gr.Checkbox(value=True, label=label("guard"), interactive=is_open)
+            is_damped = gr.Checkbox(label=label("damping"), interactive=is_open)
+    with gr.Row():
+        length = gr.Slider(
+            1, chat.max_new_tokens, value=chat.max_new_tokens, step=1,
+            label=label("length"), info=label("length_info"), min_width=180,
+        )  # fmt: skip
+        creativity = gr.Slider(
+            0.0, _MOST_CREATIVE, value=0.0, step=_STEPS,
+            label=label("creativity"), info=label("creativity_info"), min_width=180,
+        )  # fmt: skip
+        seed = gr.Number(
+            value=0, precision=0, minimum=0, maximum=2**31 - 1,
+            label=label("seed"), info=label("seed_info"), min_width=120,
+        )  # fmt: skip
+    return method, is_damped, has_guard, length, creativity, seed
+
+
+def language_choices(languages: Sequence[Language]) -> list[tuple[Any, str]]:
+    """Return label and code of every choice, by English name, then the choice of none."""
+    named: list[tuple[Any, str]] = [
+        (
+            language.english_name
+            if language.native_name == language.english_name
+            else f"{language.native_name} ({language.english_name})",
+            language.code,
+        )
+        for language in sorted(languages, key=lambda language: language.english_name)
+    ]
+    return [*named, (label("no_language"), NO_LANGUAGE)]
+
+
+def first_choice(languages: Sequence[Language], wanted: Sequence[str] = ()) -> str:
+    """Return the first wanted language that there is, else French, else one that is not English."""
+    codes = [language.code for language in languages]
+    preferred = (*wanted, "fr", *(code for code in codes if code != "en"))
+    return next((code for code in preferred if code in codes), NO_LANGUAGE)
+
+
+def read_link(
+    query: Mapping[str, str], accept_language: str | None, chat: Chat
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values that a link and a browser wish at first, and what is wrong with them.
+
+    Args:
+        query: The link's, such as `{"lang": "fr"}`; what it does not name is left out.
+        accept_language: The browser's header, for the language where the link has none.
+        chat: Says which languages there are.
+
+    Returns:
+        Values by name as in `Choices`, and problems in words; what is wrong is left out.
+    """
+    problems: list[str] = []
+    found: dict[str, Any] = {}
+    for name, short in _NAMES.items():
+        if short in query and query[short].strip():
+            try:
+                found[name] = _read_value(name, query[short].strip(), chat)
+            except (SteeringError, ValueError) as err:
+                reason = str(err) if isinstance(err, SteeringError) else say("link_value")
+                problems.append(f"?{short}={query[short][:40]}: {reason}")
+    if "language" not in found:
+        found["language"] = first_choice(chat.languages, preferred_codes(accept_language))
+    return found, problems
+
+
+def _read_value(name: str, text: str, chat: Chat) -> Any:
+    """Return one value of a link.
+
+    Raises:
+        SteeringError: If it is not among those that there are.
+        ValueError: If it is no number of the range.
+    """
+    if name == "language":
+        is_none = text.lower() == NO_LANGUAGE
+        return NO_LANGUAGE if is_none else parse_language(text, known=chat.languages).code
+    if name == "level":
+        return chat.read_wish("", text).level
+    if name == "method":
+        parse_method(text)
+        return text
+    if name in ("is_damped", "has_guard"):
+        if text not in ("0", "1"):
+            raise ValueError(text)
+        return text == "1"
+    number = float(text)
+    limits = {"max_new_tokens": (1, chat.max_new_tokens), "temperature": (0, _MOST_CREATIVE)}
+    low, high = limits.get(name, (0, 2**31 - 1))
+    if not low <= number <= high:
+        raise ValueError(text)
+    return number if name == "temperature" else int(number)
+
+
+def _whole(value: object, otherwise: int) -> int:
+    return int(value) if isinstance(value, (int, float)) else otherwise
+
+
+def link_js() -> str:
+    """Return the function of the browser that makes a link of the choices' values."""
+    names = ", ".join(f"'{name}'" for name in _NAMES.values())
+    return (
+        "(...values) => { const query = new URLSearchParams(); "
+        f"[{names}].forEach((name, place) => {{ const value = values[place]; "
+        "if (value !== null && value !== '') "
+        "query.set(name, value === true ? '1' : value === false ? '0' : String(value)); }); "
+        "return location.origin + location.pathname + '?' + query; }"
+    )
