@@ -1,6 +1,7 @@
 """Connects the chat: which listener runs when, and the endpoint `/chat` for programs."""
 
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -10,9 +11,10 @@ from steering.conversation import Message
 from steering.ui.chat import Chat, Wish
 from steering.ui.choices import read_link
 from steering.ui.downloading import download_on_click
-from steering.ui.layout import Parts
+from steering.ui.layout import Parts, head_html, invitation
 from steering.ui.sessions import OpenSessions
 from steering.ui.set_listeners import SetListeners
+from steering.ui.strings import locale_of
 from steering.ui.transcript import to_json, to_markdown
 from steering.ui.turns import Turns, Updates
 from steering.ui.wording import errors_in_words
@@ -43,7 +45,7 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
     shown = [parts.chat, parts.records]
     download_on_click(parts.as_json, to_json, shown, name="langsteer-chat.json")
     download_on_click(parts.as_markdown, to_markdown, shown, name="langsteer-chat.md")
-    _begin_page(page, parts, turns, chat)
+    _begin_page(page, parts, turns, chat, model)
     if chat.maker is not None and parts.head.panel is not None:
         _offer_set(page, SetListeners(parts.choices, parts.head.panel, chat.maker))
     api(make_endpoint(chat), api_name="chat", **ON_MODEL)
@@ -125,24 +127,30 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
     return answer
 
 
-def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat) -> None:
+def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: str) -> None:
     """Show what the link and the browser's own memory say, and Send when the model is there."""
-    choices = parts.choices
+    choices, head = parts.choices, parts.head
+
+    def greet(request: gr.Request) -> Updates:
+        locale = locale_of(request)
+        words = head_html(model, has_set=chat.neurons is not None, locale=locale)
+        return {head.words: words, parts.chat: gr.Chatbot(placeholder=invitation(model, locale))}
 
     def read(request: gr.Request) -> Updates:
         values, problems = read_link(
             dict(request.query_params), request.headers.get("accept-language"), chat
         )
         for problem in problems:
-            gr.Warning(problem)
+            gr.Warning(escape(problem, quote=False))
         return {component: values[name] for name, component in choices.named() if name in values}
 
+    page.load(greet, None, [head.words, parts.chat], **QUICK)
     if chat.neurons is not None:
         page.load(read, None, choices.all(), **QUICK)
     page.load(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
-    news = [parts.head.status, parts.send, parts.head.timer]
+    news = [head.status, parts.send, head.timer]
     page.load(turns.look_at_model, None, news, **QUICK)
-    parts.head.timer.tick(turns.look_at_model, None, news, **QUICK)
+    head.timer.tick(turns.look_at_model, None, news, **QUICK)
 
 
 def _offer_set(page: gr.Blocks, offer: SetListeners) -> None:
