@@ -62,13 +62,16 @@ def show_answer(text: str, line: str, strays: Sequence[Stray] = ()) -> ShownMess
         line: HTML.
         strays: Its sentences in another language, in order; each is marked, in words too.
     """
-    shown, rest = "", text
+    code = [match.span() for match in _CODE.finditer(text)]
+    shown, end = "", 0
     for stray in strays:
-        before, found, after = rest.partition(stray.text)
-        if found:
-            shown += escape_tags(before) + _mark(stray)
-            rest = after
-    return {"role": "assistant", "content": [_block(shown + escape_tags(rest)), _block(line)]}
+        start = text.find(stray.text, end)
+        stop = start + len(stray.text)
+        if start < 0 or any(first < stop and start < last for first, last in code):
+            continue
+        shown += escape_tags(text[end:start]) + _mark(stray)
+        end = stop
+    return {"role": "assistant", "content": [_block(shown + escape_tags(text[end:])), _block(line)]}
 
 
 def show_rewrites(title: str, passages: Sequence[Stray]) -> ShownMessage:
