@@ -35,6 +35,7 @@ _ESCAPES = (("&", "&amp;"), ("<", "&lt;"), ("![", "&#33;["))
 _MARKS = re.compile(r'<mark class="stray">|</mark><span class="why">[^<]*</span>')
 # What a line of Markdown may begin with; it stays outside of a mark.
 _LINE_BEGINS = re.compile(r"(?:[ \t]*(?:[-*+>#]+|\d{1,9}[.)])[ \t]+)*")
+_LINE_UNDER = re.compile(r'\n*<span class="(?:badge|note)')  # the line that `badge_html` makes
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
 
 
@@ -82,6 +83,12 @@ def show_rewrites(title: str, passages: Sequence[Stray]) -> ShownMessage:
         "content": [_block("\n\n".join(lines))],
         "metadata": {"title": title, "status": "done"},
     }
+
+
+def said_in(copied: str) -> str:
+    """Return what was said of a message's blocks in a row, as its copy button joins them."""
+    line = _LINE_UNDER.search(copied)
+    return unescape_tags(copied[: line.start()] if line else copied)
 
 
 def up_to_question(history: Sequence[ShownMessage]) -> list[ShownMessage]:

@@ -106,7 +106,8 @@ def test_off_gives_another_language_and_the_badge_says_so(visit: Visit) -> None:
     visit.ask("Where is the cat?")
 
     visit.expect("✗ English, French was chosen")
-    visit.expect(ENGLISH)
+    for sentence in ENGLISH.split(". "):
+        visit.expect(sentence)
 
 
 def test_no_forced_language_is_not_judged(visit: Visit) -> None:
@@ -162,7 +163,7 @@ def test_asking_again_replaces_the_answer(visit: Visit, engine: ScriptedEngine) 
     visit.ask("Where is the cat?")
     visit.expect("✓ French, as chosen")
     visit.page.get_by_label("Off").check()
-    visit.button("Ask again").click()
+    visit.button("Retry").click()
     visit.expect("✗ English, French was chosen")
 
     expect(visit.page.locator("#chat .user.message")).to_have_count(1)
@@ -254,6 +255,7 @@ def test_a_reload_in_mid_answer_stops_the_model_and_the_chat_goes_on(
     visit.expect("Le chat")
     visit.page.reload()
     wait_until(lambda: engine.running == 0)
+    visit.complaints.clear()  # gradio's of the stream that the reload broke off
     expect(visit.page.locator("#chat .user.message")).to_contain_text("forever")
     visit.button("Send").wait_for()
     visit.ask("Where is the cat?")
@@ -327,6 +329,7 @@ def test_by_keyboard_alone(visit: Visit) -> None:
     keyboard, page = visit.page.keyboard, visit.page
     language = page.get_by_label("Answer language")
     language.focus()
+    keyboard.press("Control+A")
     keyboard.type("japan")
     keyboard.press("Enter")
     expect(language).to_have_value(re.compile("Japanese"))
@@ -438,7 +441,7 @@ def test_copying_an_answer_copies_what_was_said(visit: Visit) -> None:
     visit.expect("✗ English, French was chosen")
     visit.page.locator("#chat").get_by_role("button", name="Copy").last.click()
 
-    assert visit.page.evaluate("navigator.clipboard.readText()").startswith(ENGLISH)
+    assert visit.page.evaluate("navigator.clipboard.readText()") == ENGLISH
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -446,7 +449,7 @@ def test_a_phone_needs_no_sideways_scrolling(scheme: str, browser: Browser, url:
     context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     visit = Visit(context.new_page())
     visit.open(url)
-    visit.button("Advanced").click()
+    visit.page.get_by_role("button", name="Advanced").click()
     visit.page.get_by_label("Off").check()
     visit.ask("Where_is_the_cat_" * 8)
     visit.expect("✗ English, French was chosen")
