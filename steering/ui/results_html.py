@@ -48,8 +48,8 @@ def results_html(results: Results, *, warnings: Sequence[str], locale: str) -> s
 def cards_html(cards: Sequence[tuple[str, str, str, str]]) -> str:
     """Return numbers to be seen first: class, name, number and what is to be known of each."""
     shown = "".join(
-        f'<div class="card card-{kind}"><dt dir="auto">{escape(name)}</dt>'
-        f'<dd><b>{escape(number)}</b><span dir="auto">{escape(about)}</span></dd></div>'
+        f'<div class="card card-{kind}" dir="auto"><dt>{escape(name)}</dt>'
+        f"<dd><b>{escape(number)}</b><span>{escape(about)}</span></dd></div>"
         for kind, name, number, about in cards
     )
     return f'<dl class="cards">{shown}</dl>'
@@ -93,7 +93,8 @@ def _card(one: Measured, locale: str) -> tuple[str, str, str, str]:
 
 def _span(share: Proportion) -> str:
     low, high = share.interval()
-    return f"{low:.1%} – {high:.1%}"
+    # In one line, and from left to right within a line of Arabic too.
+    return f"\u2066{low:.1%}\u00a0–\u00a0{high:.1%}\u2069"
 
 
 def _summary(results: Results, locale: str) -> str:
