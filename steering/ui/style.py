@@ -66,7 +66,8 @@ CSS = """
 .placeholder { font-size: .925rem; }
 .example { padding: .5rem .75rem !important; }
 /* "New chat" forgets the conversation as a whole; this would forget what is shown alone. */
-#chat [aria-label="Clear"] { display: none; }
+#chat .icon-button-wrapper.top-panel { display: none; }
+#after button { flex: 0 1 auto; }
 /* Gradio covers what a failed listener was to fill; the conversation stays readable. */
 #chat > [data-testid="status-tracker"] { display: none; }
 
