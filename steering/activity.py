@@ -11,10 +11,12 @@ of the set. So neither a large set wins by its size, nor neurons that are active
 language with the highest excess fired most; none did where no excess is above 0. Of a mixture of
 experts only the neurons count whose expert the token went to.
 
-Limits. Languages with few neurons have a rough excess: one of three neurons is a third. The
-answer's text is cut into tokens anew, which may differ from those that were written. Steering is
-repeated by the plan alone: what the guard wrote again, steered harder, is read like the rest. What
-a plan adds at the value site or to the residual shows in later layers only.
+Limits. The usual probabilities are those of the positions that the set was selected on: neurons of
+a set that was selected on onsets say most of the onset. Languages with few neurons have a rough
+excess: one of three neurons is a third. The answer's text is cut into tokens anew, which may differ
+from those that were written. Steering is repeated by the plan alone: what the guard wrote again,
+steered harder, is read like the rest. What a plan adds at the value site or to the residual shows
+in later layers only.
 
 Ours: no paper defines it. Knows sets, plans and positions, not pages or engines: `AnswerReader` is
 to be run by whoever owns the model. Key: K languages, P positions, S selected neurons, T tokens of

@@ -74,16 +74,13 @@ def lay_out_inside() -> InsideParts:
 
 
 def _lay_out_look() -> tuple[gr.Radio, gr.Button, gr.Button, gr.HTML]:
-    with gr.Row(equal_height=True):
-        how = gr.Radio(
-            [(label("inside_how_steered"), "steered"), (label("inside_how_plain"), "plain")],
-            value="steered",
-            label=label("inside_how"),
-            min_width=240,
-            scale=3,
-        )
-        look = gr.Button(label("inside_look"), variant="primary", min_width=140, scale=1)
-        stop = gr.Button(label("stop"), variant="stop", visible=False, min_width=140, scale=1)
+    how = gr.Radio(
+        [(label("inside_how_steered"), "steered"), (label("inside_how_plain"), "plain")],
+        value="steered",
+        label=label("inside_how"),
+    )
+    look = gr.Button(label("inside_look"), variant="primary")
+    stop = gr.Button(label("stop"), variant="stop", visible=False)
     return how, look, stop, gr.HTML(padding=False, elem_id="inside-reading", elem_classes="inside")
 
 
@@ -102,15 +99,14 @@ def _lay_out_neurons() -> tuple[gr.Radio, gr.Dropdown, gr.CheckboxGroup, gr.Butt
 
 def _lay_out_again() -> tuple[gr.Checkbox, gr.Button, gr.Button, gr.HTML, gr.HTML]:
     """Make what answers without them, and where the two answers stand side by side."""
-    with gr.Row(equal_height=True):
-        is_unsteered = gr.Checkbox(label=label("inside_off_unsteered"), min_width=240, scale=3)
-        again = gr.Button(label("inside_off_run"), variant="primary", min_width=140, scale=1)
-        stop = gr.Button(label("stop"), variant="stop", visible=False, min_width=140, scale=1)
+    is_unsteered = gr.Checkbox(label=label("inside_off_unsteered"))
+    again = gr.Button(label("inside_off_run"), variant="primary")
+    stop = gr.Button(label("stop"), variant="stop", visible=False)
     with gr.Row():
-        before, after = (
-            gr.HTML(padding=False, min_width=280, elem_id=name, elem_classes="inside")
-            for name in ("inside-before", "inside-after")
-        )
+        with gr.Column(min_width=280):
+            before = gr.HTML(padding=False, elem_id="inside-before", elem_classes="inside")
+        with gr.Column(min_width=280):
+            after = gr.HTML(padding=False, elem_id="inside-after", elem_classes="inside")
     return is_unsteered, again, stop, before, after
 
 

@@ -216,16 +216,17 @@ class InsideRuns:
 
 
 def _note_on_reading(neurons: NeuronSet, made: HowMade, *, is_steered: bool, locale: str) -> str:
-    """Say how an answer was read, and what of how it was written is not repeated."""
-    if not made.is_steered:
-        return say("inside_read_unsteered", locale)
-    if not is_steered:
-        return say("inside_read_plain", locale)
-    note = say(
-        "inside_read_steered",
-        locale,
-        language=name_in(made.wish.language, locale),
-        level=say(f"level_{made.wish.level}", locale),
-        method=made.wish.method or default_method(neurons),
-    )
-    return f"{note} {say('inside_rewritten', locale)}" if made.has_rewrites else note
+    """Say how an answer was read, what is not repeated, and where the set's neurons say most."""
+    notes = [say("inside_read_plain" if made.is_steered else "inside_read_unsteered", locale)]
+    if is_steered:
+        values = {
+            "language": name_in(made.wish.language, locale),
+            "level": say(f"level_{made.wish.level}", locale),
+            "method": made.wish.method or default_method(neurons),
+        }
+        notes = [say("inside_read_steered", locale, **values)]
+        notes += [say("inside_rewritten", locale)] if made.has_rewrites else []
+    about = neurons.metadata
+    if (about.activation_prob_phase or about.selection_phase) == "onset":
+        notes.append(say("inside_onset_set", locale))
+    return " ".join(notes)

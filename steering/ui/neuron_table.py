@@ -69,12 +69,13 @@ def _prob_columns(
     others = neurons.activation_prob[:, places].clone()
     others[row] = -1.0  # below every probability
     most, which = others.max(dim=0)
-    elsewhere = [f"{100 * prob:.1f}" for prob in most.tolist()]
-    codes = [str(neurons.languages[k]) for k in which.tolist()]
+    elsewhere = [round(100 * prob, 1) for prob in most.tolist()]
+    named = zip(most.tolist(), which.tolist(), strict=True)
+    codes = [str(neurons.languages[k]) if prob > 0 else "" for prob, k in named]
     name = name_in(language, locale)
     return [
         (say("inside_active_here", locale, language=name), "number", list(own)),
-        (say("inside_active_elsewhere", locale), "number", [float(text) for text in elsewhere]),
+        (say("inside_active_elsewhere", locale), "number", list(elsewhere)),
         (say("inside_where", locale), "str", list(codes)),
     ]
 

@@ -85,9 +85,10 @@ CSS = """
 .dark .note { color: #cbd5e1; }
 
 /* "Look inside": bars, and tokens over the code of the language that fired. */
-.inside { padding: 0; }
+.inside .html-container { padding: 0; }
 .inside h3 { font-size: .95rem; font-weight: 600; margin: .5rem 0 .25rem; }
-.inside p { margin: .25rem 0; font-size: .925rem; }
+.inside p { margin: .25rem 0; font-size: .925rem; overflow-wrap: anywhere; }
+.inside p, .inside h3, .inside summary { unicode-bidi: plaintext; text-align: start; }
 .inside-halves { display: grid; gap: .5rem 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); }
 .inside-halves section { min-width: 0; }
@@ -96,6 +97,8 @@ CSS = """
 .inside .bars .bar { fill: #2563eb; }
 .dark .inside .bars .bar { fill: #60a5fa; }
 .inside .scrolls { overflow: auto; max-height: 20rem; max-width: 100%; }
+.inside table, .inside tr { border: none; }
+.inside tr + tr, .inside thead + tr { border-top: 1px solid var(--border-color-primary); }
 .inside table { border-collapse: collapse; font-size: .875rem; width: auto; margin: 0; }
 .inside th, .inside td { padding: .15rem .6rem .15rem 0; text-align: start; border: none;
   font-variant-numeric: tabular-nums; white-space: pre; font-weight: 400; background: none; }

@@ -14,6 +14,7 @@ from steering.ui.chat import Chat
 from steering.ui.launching import build_page, open_page
 from tests.browser.visit import Visit
 from tests.started import free_port
+from tests.toy import FR
 from tests.ui.scripted import FRENCH, ScriptedEngine
 
 pytestmark = pytest.mark.browser
@@ -62,9 +63,9 @@ def test_a_language_is_shown_without_running_the_model(
 ) -> None:
     open_tab(visit)
 
-    expect(visit.page.get_by_text("neurons, ")).to_contain_text("French: ")
+    expect(visit.page.get_by_text(re.compile(r"^French: \d+ neurons, "))).to_be_visible()
     expect(visit.page.get_by_role("img", name=re.compile("^Bars of the neurons"))).to_be_visible()
-    expect(visit.page.locator("#inside-table tbody tr").first).to_be_visible()
+    expect(visit.page.locator("#inside-table [role=gridcell]:visible").first).to_be_visible()
     expect(visit.page.get_by_text("ask something in the chat first")).to_be_visible()
     assert engine.calls == 0
     assert engine.requests == []
@@ -84,13 +85,20 @@ def test_the_tab_follows_the_language_above_until_another_is_chosen_here(visit: 
     expect(visit.page.get_by_label("Answer language")).to_have_value(re.compile("French"))
 
 
-def test_the_table_can_be_searched(visit: Visit, toy_set: NeuronSet) -> None:
+def test_the_table_can_be_searched_and_sorted(visit: Visit, toy_set: NeuronSet) -> None:
     open_tab(visit)
-    rows = visit.page.locator("#inside-table tbody tr:visible")
-    rows.first.wait_for()
-    before = rows.count()
-    visit.page.locator("#inside-table input[type=text]").first.fill("no such neuron")
-    expect(rows).not_to_have_count(before)
+    table = visit.page.locator("#inside-table")
+    second = table.locator("[role=gridcell][data-col='1']:visible")
+    second.first.wait_for()
+    header = table.locator("[role=columnheader]:visible").nth(1)
+    header.hover()
+    header.locator("button").click()
+    visit.page.get_by_text("Sort descending").click()
+    own = toy_set.index[toy_set.neurons_of(FR)].tolist()
+    expect(second.first).to_have_text(str(max(own)))
+    table.get_by_placeholder("Search").fill("no such neuron")
+
+    expect(second).to_have_count(0)
 
 
 def test_an_answer_is_shown_token_by_token_with_the_language_that_fired(visit: Visit) -> None:

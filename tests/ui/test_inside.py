@@ -207,6 +207,21 @@ def test_an_answer_is_read_as_it_was_steered(tab: Tab, engine: ScriptedEngine) -
     assert engine.calls == 2  # the tokens, and one pass for all of them
 
 
+def test_neurons_that_were_found_at_onsets_are_said_to_tell_of_these(
+    engine: ScriptedEngine, toy_set: NeuronSet, make_tab: Callable[..., Tab], tab: Tab
+) -> None:
+    about = toy_set.metadata.model_copy(update={"selection_phase": "onset"})
+    other = make_tab(engine, replace(toy_set, metadata=about))
+    for one in (tab, other):
+        one.ask(Wish(FR))
+        one.open()
+
+    assert ["were found at the moment before" in one.read() for one in (tab, other)] == [
+        False,
+        True,
+    ]
+
+
 def test_an_answer_can_be_read_without_its_steering_with_another_result(tab: Tab) -> None:
     tab.ask(Wish(FR, level="strong", method="lape/gate/every@50"))
     tab.open()
