@@ -87,7 +87,8 @@ def _sharing_html(card: ReportCard, row: LanguageCard, locale: str) -> str:
         ((other, pair) for pair in card.pairs if (other := _other(pair, row.language))),
         key=lambda found: -found[1].shared,
     )
-    title = f"<h3>{escape(say('inside_sharing_title', locale))}</h3>"
+    name = escape(say("inside_sharing_title", locale))
+    title = f"<h3>{name}</h3>"
     if not shared:
         return f"{title}<p>{escape(say('inside_sharing_none', locale))}</p>"
     rows = []
@@ -102,7 +103,7 @@ def _sharing_html(card: ReportCard, row: LanguageCard, locale: str) -> str:
     header = _header(
         [say(f"inside_{key}", locale) for key in ("other_name", "shared", "share")] + [""]
     )
-    return f'{title}<div class="scrolls"><table>{header}{"".join(rows)}</table></div>'
+    return f"{title}{_scrolling(name, header + ''.join(rows))}"
 
 
 def reading_html(
@@ -236,9 +237,13 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         + "</tr>"
         for cells in rows
     )
+    return _scrolling(escape(title), _header(header) + body)
+
+
+def _scrolling(name: str, rows: str) -> str:
     return (
-        f'<div class="scrolls" tabindex="0" role="region" aria-label="{escape(title)}">'
-        f"<table>{_header(header)}{body}</table></div>"
+        f'<div class="scrolls" tabindex="0" role="region" aria-label="{name}">'
+        f"<table>{rows}</table></div>"
     )
 
 
