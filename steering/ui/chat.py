@@ -4,7 +4,7 @@ The steering is an argument of every turn. Knows messages and plans, not compone
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
@@ -163,7 +163,7 @@ class Chat:
 
     def stream(
         self, request: GenerationRequest, *, is_stopped: Callable[[], bool] = lambda: False
-    ) -> Iterator[ReplyUpdate]:
+    ) -> Generator[ReplyUpdate, None, None]:
         """Yield updates of any request, as `answer` does; no answer takes longer than it may."""
         limited = replace(request, time_limit_s=self.time_limit_s)
         stream = self.engine.stream(limited, heartbeat_s=_UPDATE_S, pace_s=_UPDATE_S)

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 
 from steering.ui.chat import Chat
 from steering.ui.choices import lay_out_choices
+from steering.ui.compare_tab import add_compare_tab
 from steering.ui.layout import lay_out_chat, lay_out_head
 from steering.ui.listeners import connect
 from steering.ui.strings import label, make_i18n
@@ -34,8 +35,11 @@ def build_page(chat: Chat, *, model: str) -> gr.Blocks:
     with page:
         head = lay_out_head(model, has_set=has_set)
         choices = lay_out_choices(chat, has_set=has_set)
-        with gr.Tabs(elem_id="tabs"), gr.Tab(label("tab_chat"), id="chat"):
-            connect(page, lay_out_chat(head, choices, model), chat, model)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab(label("tab_chat"), id="chat"):
+                connect(page, lay_out_chat(head, choices, model), chat, model)
+            with gr.Tab(label("tab_compare"), id="compare"):
+                add_compare_tab(page, choices, chat, model=model)
     return page
 
 
