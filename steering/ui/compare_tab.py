@@ -26,7 +26,7 @@ from steering.ui.comparing import (
     read_question,
     to_json,
 )
-from steering.ui.comparing_html import comparison_html, empty_html
+from steering.ui.comparing_html import begin_html, comparison_html, empty_html
 from steering.ui.layout import status_html
 from steering.ui.listeners import CHECK, ON_MODEL, QUICK
 from steering.ui.sessions import OpenSessions, StopSigns
@@ -243,7 +243,7 @@ def make_compare_endpoint(chat: Chat) -> Callable[..., Iterator[dict[str, Any]]]
 
 
 def _intro_html(locale: str) -> str:
-    return f'<p class="intro" dir="auto">{escape(say("compare_intro", locale))}</p>'
+    return f"{begin_html(locale)}<p>{escape(say('compare_intro', locale))}</p></div>"
 
 
 def _session_of(request: gr.Request | None) -> str:

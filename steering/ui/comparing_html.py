@@ -6,12 +6,18 @@ Knows how far the answers are, not where they come from.
 from collections.abc import Sequence
 from html import escape
 
-from steering.languages import Language
+from steering.languages import LANGUAGES, Language
 from steering.ui.badges import badge_html, name_in
 from steering.ui.chat import Chat, notes_on
 from steering.ui.colouring import SentenceReader, colour_html, legend_html
 from steering.ui.comparing import WAYS, Comparison, Question, Way
 from steering.ui.strings import say
+
+
+def begin_html(locale: str) -> str:
+    """Return the tag that begins what is said in a locale; close it as a `div`."""
+    direction = "rtl" if LANGUAGES[locale].script == "Arab" else "ltr"
+    return f'<div lang="{locale}" dir="{direction}">'
 
 
 def empty_html(locale: str) -> str:
@@ -42,8 +48,8 @@ def comparison_html(
         line, speed = _line_html(comparison, row, chat, locale), _row_speed(comparison, row, locale)
         parts = (
             f'<div class="answer">{text}</div>',
-            f'<p class="line" dir="auto">{line}</p>',
-            f'<p class="facts" dir="auto">{escape(speed)}</p>',
+            f'<p class="line">{line}</p>',
+            f'<p class="facts">{escape(speed)}</p>',
         )
         columns.append(_column_html(way, _how(way, comparison.question, locale), parts, locale))
     speed = _batch_speed(comparison, locale)
@@ -51,11 +57,12 @@ def comparison_html(
 
 
 def _page_html(columns: Sequence[str], speed: str, language: Language | None, locale: str) -> str:
-    facts = f'<p class="facts" dir="auto">{escape(speed)}</p>' if speed else ""
+    facts = f'<p class="facts">{escape(speed)}</p>' if speed else ""
     return (
+        f"{begin_html(locale)}"
         f'<div class="columns">{"".join(columns)}</div>{facts}'
-        f'<p class="facts" dir="auto">{escape(say("legend", locale))}:</p>'
-        f"{legend_html(language, locale)}"
+        f'<p class="facts">{escape(say("legend", locale))}:</p>'
+        f"{legend_html(language, locale)}</div>"
     )
 
 
@@ -63,8 +70,8 @@ def _column_html(way: Way, how: str, parts: Sequence[str], locale: str) -> str:
     heading = f"way-{way}"
     return (
         f'<section class="column {heading}" aria-labelledby="{heading}">'
-        f'<h2 id="{heading}" dir="auto">{escape(say(f"way_{way}", locale))}</h2>'
-        f'<p class="how" dir="auto">{escape(how)}</p>{"".join(parts)}</section>'
+        f'<h2 id="{heading}">{escape(say(f"way_{way}", locale))}</h2>'
+        f'<p class="how">{escape(how)}</p>{"".join(parts)}</section>'
     )
 
 

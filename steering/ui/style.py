@@ -54,11 +54,16 @@ CSS = """
 
 /* Compare: the steered answer comes first, where columns stack and for whoever has it read out. */
 #compare-intro p, #compare-results p, #compare-results h2 { margin: 0; }
+#compare-intro, #compare-status, #compare-results { padding: 0; }
+#compare-intro .html-container, #compare-status .html-container { padding: 0; }
+#compare-results .html-container { padding: 0; }
+#compare-ask { align-items: flex-end; }
 #compare-intro p { font-size: .925rem; }
-#compare-examples { flex-wrap: wrap; }
+#compare-examples { flex-wrap: wrap; gap: .5rem; }
 #compare-examples button { flex: 0 1 auto; width: auto; white-space: normal; }
 #compare-box textarea { font-size: 16px; }
 #compare-status p { font-size: .925rem; min-height: 1.25rem; margin: 0; }
+#compare-status p { unicode-bidi: plaintext; text-align: start; }
 .columns { display: grid; grid-template-columns: minmax(0, 1fr); gap: .75rem; }
 .column {
   border: 1px solid var(--border-color-primary); border-radius: .5rem; padding: .75rem;
@@ -66,7 +71,8 @@ CSS = """
 }
 .column h2 { font-size: 1rem; font-weight: 600; }
 .column .how, .facts { font-size: .8125rem; color: #475569; }
-.dark .column .how, .dark .facts { color: #cbd5e1; }
+.dark .column .how { color: #cbd5e1; }
+.dark .facts { color: #cbd5e1; }
 .column .answer { display: flex; flex-direction: column; gap: .5rem; line-height: 1.7; }
 .column .answer p { white-space: pre-wrap; unicode-bidi: plaintext; text-align: start; }
 .column .answer .code { font-family: ui-monospace, monospace; unicode-bidi: isolate; }

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from steering.neuron_set import NeuronSet
 from steering.ui.chat import Chat
 from steering.ui.launching import build_page, open_page
-from tests.browser.test_page import contrast, wait_until
+from tests.browser.test_page import contrast, luminance, wait_until
 from tests.browser.visit import Visit
 from tests.started import free_port
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
@@ -78,6 +78,17 @@ def column(page: Page, name: str) -> Locator:
 def run(visit: Visit, message: str) -> None:
     question_box(visit.page).fill(message)
     visit.button("Run").click()
+
+
+def contrast_to_ground(text: Locator) -> float:
+    """The contrast of a text to whatever it stands on, as `contrast` has it."""
+    colours = text.evaluate(
+        "node => { const own = getComputedStyle(node).color; let ground = 'rgba(0, 0, 0, 0)';"
+        " for (; node && /, 0\\)$/.test(ground); node = node.parentElement)"
+        " ground = getComputedStyle(node).backgroundColor; return [own, ground] }"
+    )
+    light, dark = sorted((luminance(colour) for colour in colours), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_three_answers_stand_side_by_side_each_with_its_language_and_speed(visit: Visit) -> None:
@@ -264,6 +275,8 @@ def test_a_phone_shows_the_steered_answer_first_and_needs_no_sideways_scrolling(
     assert len(marked) > 6
     for one in marked:
         assert contrast(one) >= 4.5
+    for one in visit.page.locator("#compare-results :is(.how, .facts, .in-words, h2)").all():
+        assert contrast_to_ground(one) >= 4.5
     context.close()
     assert visit.complaints == []
 
@@ -289,6 +302,25 @@ def test_a_browser_that_prefers_french_is_told_in_french(browser: Browser, url: 
     visit.page.get_by_role("textbox", name="Question pour les trois").fill("Where is the cat?")
     visit.button("Lancer").click()
     expect(column(visit.page, "Avec guidage")).to_contain_text("✓ français")
+    context.close()
+    assert visit.complaints == []
+
+
+def test_a_browser_that_prefers_arabic_is_told_from_right_to_left(
+    browser: Browser, url: str
+) -> None:
+    context = browser.new_context(locale="ar")
+    visit = Visit(context.new_page())
+    visit.page.goto(url + "?lang=fr")
+    visit.page.get_by_role("tab", name="مقارنة", exact=True).click()
+    visit.page.get_by_role("textbox", name="سؤال للثلاثة").fill("Where is the cat?")
+    visit.button("ابدأ").click()
+    badge = column(visit.page, "مع التوجيه").locator(".badge")
+    answer = column(visit.page, "مع التوجيه").locator(".answer p")
+
+    expect(badge).to_have_text("✓ français، كما اخترت")
+    assert badge.evaluate("node => getComputedStyle(node).direction") == "rtl"
+    assert answer.evaluate("node => getComputedStyle(node).direction") == "ltr"
     context.close()
     assert visit.complaints == []
 
