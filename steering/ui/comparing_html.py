@@ -61,7 +61,7 @@ def _page_html(columns: Sequence[str], speed: str, language: Language | None, lo
     return (
         f"{begin_html(locale)}"
         f'<div class="columns">{"".join(columns)}</div>{facts}'
-        f'<p class="facts">{escape(say("legend", locale))}:</p>'
+        f'<p class="facts">{escape(say("legend", locale))}</p>'
         f"{legend_html(language, locale)}</div>"
     )
 
