@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from steering.ui.chat import Chat
 from steering.ui.choices import lay_out_choices
+from steering.ui.compare_tab import add_compare_tab
 from steering.ui.inside_tab import add_inside_tab
 from steering.ui.layout import lay_out_chat, lay_out_head
 from steering.ui.listeners import connect
@@ -43,6 +44,8 @@ def build_page(chat: Chat, *, model: str, neuron_set: Path | None = None) -> gr.
             with gr.Tab(label("tab_chat"), id="chat"):
                 parts = lay_out_chat(head, choices, model)
                 connect(page, parts, chat, model)
+            with gr.Tab(label("tab_compare"), id="compare"):
+                add_compare_tab(page, choices, chat, model=model)
             with gr.Tab(label("tab_results"), id="results"):
                 add_results_tab(page, choices, chat, model=model, neuron_set=neuron_set)
             with gr.Tab(label("tab_inside"), id="inside") as inside:

@@ -51,6 +51,50 @@ CSS = """
 #head b { color: var(--body-text-color); font-weight: 600; }
 .dark #head p { color: #cbd5e1; }
 
+/* Compare: the steered answer comes first, where columns stack and for whoever has it read out. */
+#compare-intro p, #compare-results p, #compare-results h2 { margin: 0; }
+#compare-intro, #compare-status, #compare-results { padding: 0; }
+#compare-intro .html-container, #compare-status .html-container { padding: 0; }
+#compare-results .html-container { padding: 0; }
+#compare-ask { align-items: flex-end; }
+#compare-intro p { font-size: .925rem; }
+#compare-examples { flex-wrap: wrap; gap: .5rem; }
+#compare-examples button { flex: 0 1 auto; width: auto; white-space: normal; }
+#compare-box textarea { font-size: 16px; }
+#compare-status p { font-size: .925rem; min-height: 1.25rem; margin: 0; }
+#compare-status p { unicode-bidi: plaintext; text-align: start; }
+.columns { display: grid; grid-template-columns: minmax(0, 1fr); gap: .75rem; }
+.column {
+  border: 1px solid var(--border-color-primary); border-radius: .5rem; padding: .75rem;
+  display: flex; flex-direction: column; gap: .5rem; min-width: 0; overflow-wrap: anywhere;
+}
+.column h2 { font-size: 1rem; font-weight: 600; }
+.column .how, .facts { font-size: .8125rem; color: #475569; }
+.dark .column .how { color: #cbd5e1; }
+.dark .facts { color: #cbd5e1; }
+.column .answer { display: flex; flex-direction: column; gap: .5rem; line-height: 1.7; }
+.column .answer p { white-space: pre-wrap; unicode-bidi: plaintext; text-align: start; }
+.column .answer .code { font-family: ui-monospace, monospace; unicode-bidi: isolate; }
+.columns + .facts { margin-top: .75rem !important; }
+.legend {
+  display: flex; flex-wrap: wrap; gap: .25rem .75rem; list-style: none; padding: 0;
+  margin: .25rem 0 0; font-size: .8125rem;
+}
+.said { border-radius: .25rem; padding: .1rem .2rem; }
+.said-wanted { background: #dff3e4; color: #14532d; }
+.said-other { background: #fde5d3; color: #7c2d12; text-decoration: underline dashed; }
+.said-unsure { background: #e5e9f0; color: #334155; }
+.said { box-decoration-break: clone; -webkit-box-decoration-break: clone; }
+.dark .said-wanted { background: #14532d; color: #dcfce7; }
+.dark .said-other { background: #7c2d12; color: #ffedd5; }
+.dark .said-unsure { background: #334155; color: #e2e8f0; }
+.in-words { font-size: .75rem; white-space: nowrap; margin: 0 .25rem; }
+@media (min-width: 761px) {
+  .columns { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  .way-plain { order: -2; }
+  .way-instructed { order: -1; }
+}
+
 /* Each paragraph runs in its own direction, whatever its neighbours do. */
 #chat .message p, #chat .message li, textarea {
   unicode-bidi: plaintext; text-align: start;

@@ -19,8 +19,8 @@ FRENCH = "Le chat dort sur le canapé. Il aime le soleil et il ne veut pas bouge
 class ScriptedEngine:
     """Answers in French where a plan edits anything, else in English.
 
-    A message that holds `forever` is answered without end, `short` with one word, `fail` with an
-    error that the program did not expect.
+    A message that holds `forever` is answered without end, `short` with one word, `echo` with
+    itself, `fail` with an error that the program did not expect.
     """
 
     def __init__(self, *, is_ready: bool = True, error: Exception | None = None) -> None:
@@ -83,6 +83,8 @@ class ScriptedEngine:
         if "fail" in message:
             raise RuntimeError("a secret of the program")
         scripts = [self.steered if plan.edits else ENGLISH for plan in request.plans]
+        if "echo" in message:
+            scripts = [message] * rows
         words = [script.split()[: 1 if "short" in message else None] for script in scripts]
         repeats = itertools.count(1) if "forever" in message else [1]
         note = ("The conversation is too long: 2 messages were left out.",) * rows
@@ -98,8 +100,9 @@ class ScriptedEngine:
                     texts,
                     (None,) * rows,
                     ("",) * rows,
-                    len(said[0]),
+                    sum(map(len, said)),
                     prompt_tokens=(5,) * rows,
+                    row_tokens=tuple(map(len, said)),
                     settled=tuple(map(self._settled, texts, guards)),
                 )
         notes = note if "long" in message else ("",) * rows
@@ -107,8 +110,9 @@ class ScriptedEngine:
             texts,
             ("end",) * rows,
             notes,
-            len(said[0]),
+            sum(map(len, said)),
             prompt_tokens=(5,) * rows,
+            row_tokens=tuple(map(len, said)),
             rewrites=(self.rewrites,) * rows,
         )
 
