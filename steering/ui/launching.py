@@ -40,7 +40,7 @@ def build_page(chat: Chat, *, model: str, neuron_set: Path | None = None) -> gr.
     with page:
         head = lay_out_head(model, has_set=has_set)
         choices = lay_out_choices(chat, has_set=has_set)
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab(label("tab_chat"), id="chat"):
                 parts = lay_out_chat(head, choices, model)
                 connect(page, parts, chat, model)

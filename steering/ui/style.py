@@ -69,22 +69,24 @@ CSS = """
   display: flex; flex-direction: column; gap: .5rem; min-width: 0; overflow-wrap: anywhere;
 }
 .column h2 { font-size: 1rem; font-weight: 600; }
-.column .how, .facts { font-size: .8125rem; color: #475569; }
+.column .how, #compare-results .facts { font-size: .8125rem; color: #475569; }
 .dark .column .how { color: #cbd5e1; }
-.dark .facts { color: #cbd5e1; }
+.dark #compare-results .facts { color: #cbd5e1; }
 .column .answer { display: flex; flex-direction: column; gap: .5rem; line-height: 1.7; }
 .column .answer p { white-space: pre-wrap; unicode-bidi: plaintext; text-align: start; }
 .column .answer .code { font-family: ui-monospace, monospace; unicode-bidi: isolate; }
-.columns + .facts { margin-top: .75rem !important; }
-.legend {
+#compare-results .columns + .facts { margin-top: .75rem !important; }
+#compare-results .legend {
   display: flex; flex-wrap: wrap; gap: .25rem .75rem; list-style: none; padding: 0;
   margin: .25rem 0 0; font-size: .8125rem;
 }
-.said { border-radius: .25rem; padding: .1rem .2rem; }
+#compare-results .said { border-radius: .25rem; padding: .1rem .2rem; }
 .said-wanted { background: #dff3e4; color: #14532d; }
 .said-other { background: #fde5d3; color: #7c2d12; text-decoration: underline dashed; }
 .said-unsure { background: #e5e9f0; color: #334155; }
-.said { box-decoration-break: clone; -webkit-box-decoration-break: clone; }
+#compare-results .said {
+  box-decoration-break: clone; -webkit-box-decoration-break: clone;
+}
 .dark .said-wanted { background: #14532d; color: #dcfce7; }
 .dark .said-other { background: #7c2d12; color: #ffedd5; }
 .dark .said-unsure { background: #334155; color: #e2e8f0; }

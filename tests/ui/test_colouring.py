@@ -34,7 +34,7 @@ def test_a_script_that_no_language_in_play_uses_is_another_language(reader: Sent
     (paragraph,) = reader.read("Кот спит на диване.")
 
     assert [(one.kind, one.language) for one in paragraph.sentences] == [("other", None)]
-    assert "✗ another language" in html(reader, "Кот спит на диване.")
+    assert "✗ Another language" in html(reader, "Кот спит на диване.")
 
 
 def test_han_beside_kana_is_japanese() -> None:
