@@ -4,6 +4,8 @@ Each way is one function of the same signature: what there is to go by, and how 
 language gets; so that all of them, and LAPE, can be compared at the same size. Their names are the
 rows of `WAYS`. Source of LAP, LAVE, PV and RS: baselines of Tang et al. 2024 (arXiv 2402.16438),
 whose code was not published; differs: see docs/sources.md#ways-to-choose.
+Unlike LAPE, holds the scores of all neurons and languages at once, 8 bytes each: 20 MB for 32 x
+11,008 neurons and 7 languages, 0.6 GB for 80 x 28,672 and 32.
 Pure: knows neither models nor text. Dimension key: see `activation_stats.py`; S lines.
 """
 
