@@ -19,7 +19,8 @@ $(VENV)/.run-stamp: $(BIN)/python requirements.txt constraints.txt
 	$(PIP) install -r requirements.txt -c constraints.txt
 	@touch $@
 
-$(VENV)/.dev-stamp: $(BIN)/python requirements.txt requirements-dev.txt constraints.txt
+$(VENV)/.dev-stamp: $(BIN)/python requirements.txt requirements-study.txt requirements-dev.txt \
+    constraints.txt
 	$(PIP) install -r requirements-dev.txt -c constraints.txt
 	@touch $@ $(VENV)/.run-stamp
 

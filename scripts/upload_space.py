@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SIZE_LIMIT_BYTES = 100_000_000  # nothing of this project is larger; a larger file is a mistake
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_LEFT_OUT = ("tests/", "benchmarks/", ".ci/", ".git", "Makefile", "requirements-dev.txt")
+_LEFT_OUT = ("tests/", "benchmarks/", ".ci/", ".git", "Makefile", "requirements-dev.txt",
+             "requirements-study.txt")  # fmt: skip
 
 
 class UploadError(Exception):

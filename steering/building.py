@@ -1,4 +1,4 @@
-"""Builds a neuron set from recorded statistics: LAPE's selection, the means, and where all is from.
+"""Builds a neuron set from recorded statistics: a selection, the means, and where all is from.
 
 Or completes an imported one: its selection stays, all the rest comes from the statistics. Knows no
 files; `cli/build_set.py` reads the corpora and writes the set.
@@ -17,6 +17,7 @@ from steering.activation_stats import ActivationStats, StatsPhase
 from steering.errors import NeuronSetMismatchError, StatsError
 from steering.languages import Language
 from steering.lape import LapeParameters, LapeSelection, lape, lape_score
+from steering.neuron_choice import NeuronChoice
 from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons
 from steering.token_bias import token_log_odds
 
@@ -50,6 +51,7 @@ def build_neuron_set(
     phase: StatsPhase,
     parameters: LapeParameters,
     origin: SetOrigin,
+    choice: NeuronChoice | None = None,
 ) -> NeuronSet:
     """Select neurons on one phase and gather their means in all recorded phases.
 
@@ -57,16 +59,22 @@ def build_neuron_set(
         identity: The model that was recorded.
         stats: What was recorded.
         phase: Whose counts LAPE uses.
-        parameters: LAPE's thresholds.
+        parameters: LAPE's thresholds; of another way's choice those that its size is from.
         origin: Goes into the metadata.
+        choice: Of another way than LAPE, of the same statistics and phase.
 
     Raises:
-        StatsError: If LAPE cannot run on the phase, or selects no neuron at all.
+        StatsError: If LAPE cannot run on the phase, or there is no neuron at all.
     """
-    selection = lape(stats, phase=phase, parameters=parameters)
+    selection = (
+        lape(stats, phase=phase, parameters=parameters)
+        if choice is None
+        else _look_up(stats, phase, choice.layer, choice.index, choice.is_member)
+    )
     if not len(selection.layer):
         raise StatsError(
-            f"LAPE selected '0' neurons with select_fraction {parameters.select_fraction} and "
+            f"{'LAPE' if choice is None else choice.way} selected '0' neurons with "
+            f"select_fraction {parameters.select_fraction} and "
             f"prob_quantile {parameters.prob_quantile}. Expected some; raise `--select-fraction` "
             "or lower `--prob-quantile`, or give more text."
         )
@@ -77,9 +85,11 @@ def build_neuron_set(
             "prob_quantile": parameters.prob_quantile,
             "select_fraction": parameters.select_fraction,
             "membership_quantile": parameters.membership_quantile,
+            **({} if choice is None else {"method": choice.way, "choice_note": choice.note}),
         }
     )
-    return _assemble(metadata, stats, selection)
+    neurons = _assemble(metadata, stats, selection)
+    return neurons if choice is None else replace(neurons, choice_score=choice.score.float())
 
 
 def choose_languages(imported: NeuronSet, languages: Sequence[Language]) -> NeuronSet:
@@ -151,14 +161,7 @@ def complete_neuron_set(
         origin: Goes into the metadata; its licence note behind the one that is there.
     """
     about = imported.metadata
-    probs_UK = stats.activation_prob(phase)[imported.layer, imported.index]
-    selection = LapeSelection(
-        layer=imported.layer,
-        index=imported.index,
-        lape_score=lape_score(probs_UK.unsqueeze(0))[0],
-        is_member=imported.is_member,
-        activation_prob=probs_UK.T,
-    )
+    selection = _look_up(stats, phase, imported.layer, imported.index, imported.is_member)
     kept = ("imported_from", "selection_phase", "prob_quantile", "select_fraction",
             "membership_quantile")  # fmt: skip
     licences = dict.fromkeys(text for text in (about.licence, origin.licence) if text)
@@ -171,6 +174,20 @@ def complete_neuron_set(
         }
     )
     return _assemble(metadata, stats, selection)
+
+
+def _look_up(
+    stats: ActivationStats, phase: StatsPhase, layer: Tensor, index: Tensor, is_member: Tensor
+) -> LapeSelection:
+    """Return what LAPE's selection would say of neurons that something else selected."""
+    probs_UK = stats.activation_prob(phase, at=(layer, index))
+    return LapeSelection(
+        layer=layer,
+        index=index,
+        lape_score=lape_score(probs_UK.unsqueeze(0))[0],
+        is_member=is_member,
+        activation_prob=probs_UK.T,
+    )
 
 
 def _assemble(

@@ -15,6 +15,7 @@ from torch import Tensor
 from steering.activation_stats import StatsPhase
 from steering.errors import NeuronSetMismatchError, StatsError, UnknownLanguageError
 from steering.languages import LANGUAGES, Language, parse_language
+from steering.neuron_choice import ChoosingWay
 
 StrengthLevel = Literal["gentle", "normal", "strong"]
 
@@ -74,7 +75,8 @@ class NeuronSetMetadata(BaseModel):
     hidden_size: Dimension | None = None
     tokenizer_sha256: str
     languages: tuple[str, ...] = Field(min_length=2)
-    method: Literal["lape"] = "lape"
+    method: ChoosingWay = "lape"
+    choice_note: str = ""  # of another way than LAPE: what it depends on beside the recording
     selection_phase: StatsPhase | None = None
     prob_quantile: float | None = Field(default=None, gt=0, lt=1)
     select_fraction: float | None = Field(default=None, gt=0, le=1)
@@ -168,6 +170,8 @@ class NeuronSet:
         control: Random neurons to compare with; None in a set without.
         token_log_odds: How much more a token is used in a language than in the others, nats,
             float16 `(languages, vocab)`; None in a set without.
+        choice_score: What another way than LAPE ranked by, higher chosen first, float32
+            `(languages, selected)`; None in a set of LAPE's.
     """
 
     metadata: NeuronSetMetadata
@@ -181,6 +185,7 @@ class NeuronSet:
     residual_means: Mapping[StatsPhase, Tensor]
     control: RandomNeurons | None = None
     token_log_odds: Tensor | None = None
+    choice_score: Tensor | None = None
 
     @property
     def languages(self) -> tuple[Language, ...]:

@@ -21,14 +21,17 @@ from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons
 from steering.whole_files import replacing
 
 FORMAT_NAME = "langsteer-neuron-set"
-FORMAT_VERSION = 3
-READABLE_VERSIONS = (2, 3)  # version 3 only added what an imported set lacks
+FORMAT_VERSION = 4
+# Version 3 added what an imported set lacks, version 4 other ways of choosing than LAPE.
+READABLE_VERSIONS = (2, 3, 4)
+_LAPE_VERSION = 3  # of sets that LAPE chose, so that older programs read them too
 
 _FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob")
 _MEANS = ("gate_mean", "value_mean", "residual_mean")
 _CONTROL = ("control_layer", "control_index")
 _CONTROL_MEANS = ("control_gate_mean", "control_value_mean")
 _LOG_ODDS = "token_log_odds"
+_CHOICE_SCORE = "choice_score"
 
 
 def save_neuron_set(neurons: NeuronSet, path: str | Path) -> None:
@@ -96,15 +99,19 @@ def load_neuron_set(path: str | Path) -> NeuronSet:
         residual_means=residual,
         control=_read_control(tensors),
         token_log_odds=tensors.get(_LOG_ODDS),
+        choice_score=tensors.get(_CHOICE_SCORE),
     )
 
 
 def _to_bytes(neurons: NeuronSet) -> bytes:
     # One metadata entry: safetensors writes several in an order that changes from run to run.
+    is_lape = neurons.metadata.method == "lape"
     header = {
         "format": FORMAT_NAME,
-        "version": FORMAT_VERSION,
-        "set": neurons.metadata.model_dump(mode="json"),
+        "version": _LAPE_VERSION if is_lape else FORMAT_VERSION,
+        "set": neurons.metadata.model_dump(
+            mode="json", exclude={"choice_note"} if is_lape else None
+        ),
     }
     return save(_tensors_of(neurons), metadata={"langsteer": json.dumps(header, sort_keys=True)})
 
@@ -121,6 +128,8 @@ def _tensors_of(neurons: NeuronSet) -> dict[str, Tensor]:
         means |= zip(_CONTROL_MEANS, (control.gate_means, control.value_means), strict=True)
     if neurons.token_log_odds is not None:
         tensors[_LOG_ODDS] = neurons.token_log_odds
+    if neurons.choice_score is not None:
+        tensors[_CHOICE_SCORE] = neurons.choice_score
     for name, by_phase in means.items():
         tensors |= {f"{name}.{phase}": tensor for phase, tensor in by_phase.items()}
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -204,6 +213,8 @@ def _expected_shapes(
         "lape_score": ((selected,), torch.float32),
         "activation_prob": (per_neuron, torch.float32),
     }
+    if metadata.method != "lape":
+        shapes[_CHOICE_SCORE] = (per_neuron, torch.float32)
     for phase in metadata.token_counts:
         shapes[f"gate_mean.{phase}"] = (per_neuron, torch.float32)
         shapes[f"value_mean.{phase}"] = (per_neuron, torch.float32)

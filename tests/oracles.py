@@ -1,7 +1,8 @@
 """Slow, obvious re-implementations, to compare with. They share no code with `steering`.
 
-LAPE by exact fractions and loops; a Llama's forward pass by its layers' own arithmetic, without
-hooks, batches, padding or cache, that can be steered position by position.
+LAPE by exact fractions and loops; what other ways of choosing neurons are scored by; a Llama's
+forward pass by its layers' own arithmetic, without hooks, batches, padding or cache, that can be
+steered position by position.
 """
 
 from __future__ import annotations
@@ -90,6 +91,60 @@ def _entropy(probs: Sequence[Fraction]) -> float:
         return 0.0
     shares = [float(prob / total) for prob in probs]
     return -math.fsum(share * math.log(share) for share in shares if share > 0)
+
+
+def highest_by_loops(
+    scores: Sequence[Sequence[Sequence[float]]],
+    sizes: Sequence[int],
+    is_candidate: Sequence[Sequence[Sequence[bool]]] | None = None,
+) -> list[set[tuple[int, int]]]:
+    """Per language its highest-scored neurons; `scores[layer][neuron][language]`."""
+    chosen = []
+    for k, size in enumerate(sizes):
+        places = [
+            (layer, index)
+            for layer, row in enumerate(scores)
+            for index in range(len(row))
+            if is_candidate is None or is_candidate[layer][index][k]
+        ]
+        places.sort(key=lambda place, k=k: (-scores[place[0]][place[1]][k], place))
+        chosen.append(set(places[:size]))
+    return chosen
+
+
+def average_precision_by_loops(values: Sequence[float], is_own: Sequence[bool]) -> float:
+    """Average precision over all thresholds, each at a value that occurs."""
+    total, recall_before = 0.0, 0.0
+    for threshold in sorted(set(values), reverse=True):
+        above = [own for value, own in zip(values, is_own, strict=True) if value >= threshold]
+        recall, precision = sum(above) / sum(is_own), sum(above) / len(above)
+        total += (recall - recall_before) * precision
+        recall_before = recall
+    return total
+
+
+def value_entropy_by_loops(means: Sequence[float]) -> float:
+    """Entropy, in nats, of mean values, those below 0 as 0, over their sum."""
+    values = [max(0.0, mean) for mean in means]
+    if sum(values) == 0:
+        return 0.0
+    return -math.fsum(v / sum(values) * math.log(v / sum(values)) for v in values if v > 0)
+
+
+def spearman_by_loops(first: Sequence[float], second: Sequence[float]) -> float:
+    """Pearson's correlation of ranks, where equal values share the mean of their ranks."""
+
+    def rank(values: Sequence[float], value: float) -> float:
+        below = sum(other < value for other in values)
+        equal = sum(other == value for other in values)
+        return below + (equal + 1) / 2
+
+    one = [rank(first, value) for value in first]
+    two = [rank(second, value) for value in second]
+    mean_one, mean_two = sum(one) / len(one), sum(two) / len(two)
+    product = sum((a - mean_one) * (b - mean_two) for a, b in zip(one, two, strict=True))
+    squares = sum((a - mean_one) ** 2 for a in one) * sum((b - mean_two) ** 2 for b in two)
+    return product / math.sqrt(squares)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def test_every_tensor_is_on_the_page_with_its_dtype_and_shape(
     toy_set: NeuronSet, tmp_path: Path
 ) -> None:
     path = tmp_path / "toy.safetensors"
-    save_neuron_set(toy_set, path)
+    about = toy_set.metadata.model_copy(update={"method": "lap"})  # has one tensor more than LAPE's
+    save_neuron_set(replace(toy_set, metadata=about, choice_score=-toy_set.activation_prob), path)
     content = path.read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     control = toy_set.control

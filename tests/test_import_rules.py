@@ -14,18 +14,20 @@ PACKAGE = ROOT / "steering"
 # Groups from low to high. A row names what a module may import from steering.
 # A package (`ui`, `evaluation`) has one row, and what is inside may import itself.
 WORDS = ["errors", "languages", "function_words", "unicode_scripts", "whole_files"]
-DATA = ["activation_stats", "neuron_set", "steering_plan", "architectures"]
-METHODS = ["lape", "neuron_plans", "residual", "sharing", "token_bias"]
+DATA = ["activation_stats", "neuron_choice", "neuron_set", "steering_plan", "architectures"]
+METHODS = ["lape", "baselines", "neuron_plans", "residual", "sharing", "token_bias"]
 EDGES = [
     "model_identity", "neuron_set_file", "kept_sets", "imports", "corpus", "corpus_rows",
     "everyday_prompts", "experts", "hooks", "loading",
 ]  # fmt: skip
 WORK = [
     "conversation", "plan_table", "chunks", "running_sums", "partial_results", "processes",
-    "recording", "steerer", "detection", "identification", "countable_text",
+    "recording", "line_recording", "parameter_variation", "steerer", "detection",
+    "identification", "countable_text",
 ]  # fmt: skip
 USE = [
     "building",
+    "set_comparison",
     "contrastive",
     "from_model",
     "guard",
@@ -54,7 +56,8 @@ ALLOWED: dict[str, list[str]] = {
     "unicode_scripts": [],
     "whole_files": [],
     "activation_stats": ["errors", "languages"],
-    "neuron_set": ["activation_stats", "errors", "languages"],
+    "neuron_choice": ["activation_stats", "errors", "languages"],
+    "neuron_set": ["activation_stats", "errors", "languages", "neuron_choice"],
     "steering_plan": ["architectures", "errors", "languages", "neuron_set"],
     "architectures": ["errors", "languages"],
     **{method: [*WORDS, *DATA] for method in METHODS},
@@ -85,6 +88,8 @@ ALLOWED: dict[str, list[str]] = {
         "partial_results",
         "processes",
     ],
+    "line_recording": [*WORDS, *DATA, "hooks", "corpus", "loading", "conversation", "chunks"],
+    "parameter_variation": [*WORDS, *DATA, "hooks", "loading"],
     "plan_table": [*WORDS, *DATA],
     "steerer": [*WORDS, *DATA, "methods", "hooks", "loading", "plan_table"],
     "countable_text": [],
@@ -141,6 +146,7 @@ ALLOWED: dict[str, list[str]] = {
     "contrastive": [*WORDS, *EDGES, "conversation", "detection", "generation", "token_choice"],
     "from_model": [*WORDS, *EDGES, "chunks", "contrastive", "partial_results", "processes"],
     "building": [*WORDS, *DATA, *METHODS, "model_identity"],
+    "set_comparison": [*WORDS, *DATA],
     "evaluation": [
         *WORDS,
         *DATA,

@@ -28,7 +28,7 @@ from tests.toy import make_toy_set, without_neurons
 
 Change = Callable[[dict[str, Tensor], dict[str, object]], None]
 
-FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob")
+FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob", "choice_score")
 MEANS = ("gate_means", "value_means", "residual_means")
 
 
@@ -40,7 +40,7 @@ def are_equal(one: NeuronSet, other: NeuronSet) -> bool:
         if list(first) != list(second):
             return False
         pairs += [(first[phase], second[phase]) for phase in first]
-    for field in ("control", "token_log_odds", "lape_score", "activation_prob"):
+    for field in ("control", "token_log_odds", "lape_score", "activation_prob", "choice_score"):
         if (getattr(one, field) is None) != (getattr(other, field) is None):
             return False
     pairs = [(first, second) for first, second in pairs if first is not None]
@@ -182,9 +182,51 @@ def test_only_an_imported_set_may_lack_what_was_recorded(
         load_neuron_set(half)
 
 
+@pytest.fixture
+def chosen(toy_set: NeuronSet) -> NeuronSet:
+    """A set that another way than LAPE chose."""
+    about = toy_set.metadata.model_copy(update={"method": "lap", "choice_note": "seed 0"})
+    return replace(toy_set, metadata=about, choice_score=-toy_set.activation_prob)
+
+
+def test_a_set_of_another_way_comes_back_and_is_of_the_newest_version(
+    chosen: NeuronSet, tmp_path: Path
+) -> None:
+    path = tmp_path / "lap.safetensors"
+
+    save_neuron_set(chosen, path)
+
+    def look(_tensors: dict[str, Tensor], header: dict[str, object]) -> None:
+        assert header["version"] == FORMAT_VERSION
+
+    change_file(path, look)
+    assert are_equal(load_neuron_set(path), chosen)
+
+
+def test_scores_of_a_way_are_there_in_a_set_of_another_way_alone(
+    chosen: NeuronSet, toy_set: NeuronSet, tmp_path: Path
+) -> None:
+    without, beside = tmp_path / "without.safetensors", tmp_path / "beside.safetensors"
+    save_neuron_set(replace(chosen, choice_score=None), without)
+    save_neuron_set(replace(toy_set, choice_score=chosen.choice_score), beside)
+
+    with pytest.raises(NeuronSetFormatError, match="missing 'choice_score'"):
+        load_neuron_set(without)
+    with pytest.raises(NeuronSetFormatError, match="unexpected 'choice_score'"):
+        load_neuron_set(beside)
+
+
+def test_a_set_of_lape_has_no_field_that_version_three_lacks(saved: Path) -> None:
+    def look(_tensors: dict[str, Tensor], header: dict[str, object]) -> None:
+        assert header["version"] == 3
+        assert "choice_note" not in header["set"]  # type: ignore[operator]  # an object
+
+    change_file(saved, look)
+
+
 def test_a_file_of_version_two_is_read(toy_set: NeuronSet, saved: Path) -> None:
     def turn_back(_tensors: dict[str, Tensor], header: dict[str, object]) -> None:
-        assert header["version"] == FORMAT_VERSION == 3
+        assert header["version"] == FORMAT_VERSION - 1 == 3
         header["version"] = 2
         for name in ("imported_from", "activation_prob_phase"):
             assert header["set"].pop(name) is None  # type: ignore[attr-defined]  # an object
@@ -371,7 +413,7 @@ def test_foreign_safetensors_are_refused(metadata: dict[str, str] | None, saved:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("version", 1), ("version", 4), ("version", "3"), ("version", [3]), ("format", "another")],
+    [("version", 1), ("version", 5), ("version", "3"), ("version", [3]), ("format", "another")],
 )
 def test_other_formats_and_versions_are_refused(key: str, value: object, saved: Path) -> None:
     change_file(saved, lambda _tensors, header: header.update({key: value}))

@@ -20,6 +20,13 @@ from steering.cli.arguments import (
     parse_languages,
     parse_tokens,
 )
+from steering.cli.choosing import (
+    add_choosing_arguments,
+    choose_neurons,
+    find_outs,
+    read_tuned,
+    read_ways,
+)
 from steering.cli.recording import (
     ask_model,
     describe_origin,
@@ -56,6 +63,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     _add_selection_arguments(parser)
+    add_choosing_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=8, help="rows per forward pass")
     parser.add_argument(
         "--tokens", type=parse_tokens, help="most tokens per language, as 100M (default: all)"
@@ -122,14 +130,18 @@ def _add_selection_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Build the set and write it; with several processes the first one does."""
     phase = _check_options(options)
+    outs = find_outs(options.out, read_ways(options))
     imported = _load_imported(options)
     languages = _choose_languages(options, imported)
+    if options.tuned is not None:
+        read_tuned(options.tuned, languages)
     parameters = LapeParameters(
         options.prob_quantile, options.select_fraction, options.membership_quantile
     )
     questions = _read_questions(options, languages)
     corpora = [] if questions else open_corpora(options, languages)
-    check_writable(options.out)
+    for out in outs.values():
+        check_writable(out)
     processes = join_processes()
     model = load_chosen_model(options, device=processes.device)
     partial = PartialResults(options.out.with_name(f"{options.out.name}.partial"))
@@ -146,19 +158,26 @@ def run(options: argparse.Namespace) -> int:
             neurons = complete_neuron_set(
                 imported, model.identity, recording.stats, phase=phase, origin=origin
             )
+            _save(neurons, options.out, "imported")
         else:
-            neurons = build_neuron_set(
-                model.identity, recording.stats, phase=phase, parameters=parameters, origin=origin
-            )
-        save_neuron_set(neurons, options.out)
-        _print_summary(neurons, options.out, "imported" if imported else f"selected on {phase}")
+            for way, choice in choose_neurons(
+                options, model, recording.stats, corpora, phase=phase, parameters=parameters
+            ):
+                neurons = build_neuron_set(
+                    model.identity, recording.stats, phase=phase, parameters=parameters,
+                    origin=origin, choice=choice,
+                )  # fmt: skip
+                how = f"selected on {phase}"
+                _save(neurons, outs[way], how if choice is None else f"{how} by {way}")
     processes.wait()
     if processes.is_first:
         partial.remove()
     return 0
 
 
-def _print_summary(neurons: NeuronSet, out: Path, how: str) -> None:
+def _save(neurons: NeuronSet, out: Path, how: str) -> None:
+    """Write a set and say what is in it."""
+    save_neuron_set(neurons, out)
     counts = ", ".join(f"{lang} {len(neurons.neurons_of(lang))}" for lang in neurons.languages)
     print(f"Wrote '{out}': {len(neurons.layer)} neurons {how} ({counts}).")
 

@@ -1,0 +1,183 @@
+"""`compare-sets`: whether several neuron sets of a model agree, and which of them does more."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from steering.cli.arguments import (
+    add_model_arguments,
+    check_at_least,
+    check_writable,
+    load_chosen_model,
+    write_json,
+)
+from steering.cli.conditions import plan_for_prompt
+from steering.cli.evaluate_forcing import choose_prompts
+from steering.cli.set_tables import (
+    comparison_json,
+    counts_markdown,
+    layers_markdown,
+    overlap_markdown,
+    perplexity_markdown,
+    ranks_markdown,
+)
+from steering.conversation import context_tokens
+from steering.corpus import iter_text, open_corpus
+from steering.evaluation.forcing import Condition, ForcingPrompt, ForcingResult, run_forcing
+from steering.evaluation.perplexity import PerplexityChange, pack_rows, perplexity_change
+from steering.evaluation.report import methods_markdown
+from steering.loading import LoadedModel
+from steering.neuron_set import NeuronSet
+from steering.neuron_set_file import load_neuron_set
+from steering.set_comparison import Comparison, compare_sets
+from steering.steerer import check_set_fits_model
+from steering.steering_plan import NO_STEERING, SteeringPlan
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_METHOD = "lape"  # moves all neurons of a set, so it shows which neurons those are
+
+
+def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser(
+        "compare-sets", help="which neurons several sets of a model share, and what each does"
+    )
+    parser.add_argument("sets", type=Path, nargs="+", help="two or more .safetensors files")
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--perplexity",
+        metavar="TEXT",
+        help="folder of held-out text: also what switching each set's neurons off costs",
+    )
+    parser.add_argument("--rows", type=int, default=40, help="rows of text per language")
+    parser.add_argument("--row-tokens", type=int, default=192)
+    parser.add_argument(
+        "--forcing",
+        type=int,
+        metavar="N",
+        help=f"also how often N prompts are answered in the language, by `{_METHOD}` with each set",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the prompts and random neurons")
+    parser.add_argument("--batch-size", type=int, default=16, help="answers per batch")
+    parser.add_argument(
+        "--json", type=Path, help="file for all numbers, and the neurons that only one set finds"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare the sets, measure what was asked for, and print the tables."""
+    check_at_least(1, rows=options.rows, batch_size=options.batch_size)
+    check_at_least(2, row_tokens=options.row_tokens)
+    if options.forcing is not None:
+        check_at_least(1, forcing=options.forcing)
+    if options.json:
+        check_writable(options.json)
+    sets = _load_sets(options.sets)
+    comparison = compare_sets(sets)
+    _print_comparison(comparison)
+    content = comparison_json(comparison)
+    if options.perplexity is not None or options.forcing is not None:
+        model = load_chosen_model(options)
+        for neurons in sets.values():
+            check_set_fits_model(neurons, model)
+        if options.perplexity is not None:
+            changes = _measure_perplexity(options, model, sets)
+            print(f"\nNeurons of a language switched off:\n\n{perplexity_markdown(changes)}")
+            content["perplexity"] = {name: one.to_json() for name, one in changes.items()}
+        if options.forcing is not None:
+            results = _measure_forcing(options, model, sets, comparison)
+            table = methods_markdown(results, languages=comparison.languages)
+            print(f"\n`{_METHOD}` with each set:\n\n{table}")
+            content["forcing"] = {name: one.to_json() for name, one in results.items()}
+    if options.json:
+        write_json(options.json, content)
+    return 0
+
+
+def _load_sets(paths: list[Path]) -> dict[str, NeuronSet]:
+    """Load every set under the shortest name that tells it from the others."""
+    sets: dict[str, NeuronSet] = {}
+    stems = [path.stem for path in paths]
+    for path in paths:
+        name = path.stem if stems.count(path.stem) == 1 else str(path)
+        times = sum(known.partition(" (")[0] == name for known in sets)
+        sets[f"{name} ({times + 1})" if times else name] = load_neuron_set(path)
+    return sets
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    print(
+        f"Neurons, and in brackets those that only the set finds:\n\n{counts_markdown(comparison)}"
+    )
+    print(f"\nJaccard index of a language's neurons:\n\n{overlap_markdown(comparison)}")
+    if len(comparison.pairs) == 1:
+        print(f"\nThe same by layer:\n\n{layers_markdown(comparison.pairs[0])}")
+    print(
+        "\nSpearman's rank correlation of scores, on the neurons that both sets hold:\n\n"
+        f"{ranks_markdown(comparison)}"
+    )
+
+
+def _measure_perplexity(
+    options: argparse.Namespace, model: LoadedModel, sets: Mapping[str, NeuronSet]
+) -> dict[str, PerplexityChange]:
+    """Switch the neurons of each set off, on the same rows of text."""
+    languages = list(dict.fromkeys(lang for one in sets.values() for lang in one.languages))
+    corpus = open_corpus(options.perplexity, languages, kind="text")
+    row_tokens = min(options.row_tokens, context_tokens(model))
+    rows = {
+        language: pack_rows(
+            model, list(iter_text(corpus, language)), row_tokens=row_tokens, rows=options.rows
+        )
+        for language in languages
+    }
+    total = sum(2 * len(one.languages) + 1 for one in sets.values())
+    with tqdm(total=total, unit="plans", dynamic_ncols=True) as bar:
+
+        def advance() -> None:
+            bar.update(1)
+
+        return {
+            name: perplexity_change(model, one, rows, seed=options.seed, progress=advance)
+            for name, one in sets.items()
+        }
+
+
+def _measure_forcing(
+    options: argparse.Namespace,
+    model: LoadedModel,
+    sets: Mapping[str, NeuronSet],
+    comparison: Comparison,
+) -> dict[str, ForcingResult]:
+    """Answer the same prompts without steering and with each set's neurons."""
+    asked = argparse.Namespace(
+        prompts=None, model=options.model, count=options.forcing, seed=options.seed
+    )
+    prompts = choose_prompts(asked, comparison.languages)
+    conditions = [Condition("none", lambda _: NO_STEERING)]
+    conditions += [_condition(name, neurons) for name, neurons in sets.items()]
+    with tqdm(total=len(prompts) * len(conditions), unit="prompts", dynamic_ncols=True) as bar:
+        return {
+            condition.name: run_forcing(
+                model,
+                prompts,
+                condition,
+                languages=comparison.languages,
+                batch_rows=options.batch_size,
+                progress=bar.update,
+            )
+            for condition in conditions
+        }
+
+
+def _condition(name: str, neurons: NeuronSet) -> Condition:
+    def make_plan(prompt: ForcingPrompt) -> SteeringPlan:
+        return plan_for_prompt(neurons, prompt, _METHOD, 1.0)
+
+    return Condition(name, make_plan)
