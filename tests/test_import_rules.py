@@ -22,7 +22,8 @@ EDGES = [
 ]  # fmt: skip
 WORK = [
     "conversation", "plan_table", "chunks", "running_sums", "partial_results", "processes",
-    "recording", "steerer", "detection", "identification", "countable_text",
+    "recording", "steerer", "detection", "identification", "countable_text", "last_token",
+    "ffn_columns",
 ]  # fmt: skip
 USE = [
     "building",
@@ -84,6 +85,8 @@ ALLOWED: dict[str, list[str]] = {
         "partial_results",
         "processes",
     ],
+    "last_token": [*WORDS, *DATA, "hooks", "loading", "conversation"],
+    "ffn_columns": [*DATA, "errors", "hooks", "loading"],
     "plan_table": [*WORDS, *DATA],
     "steerer": [*WORDS, *DATA, "methods", "hooks", "loading", "plan_table"],
     "countable_text": [],

@@ -17,6 +17,7 @@ from steering.cli import (
     import_set,
     inspect_set,
     make_dialogues,
+    sharing,
 )
 from steering.errors import SteeringError, StoppedError
 
@@ -28,6 +29,7 @@ _COMMANDS = (
     inspect_set,
     check,
     evaluate,
+    sharing,
     chat,
 )
 
