@@ -22,9 +22,10 @@ _SEED = 0
 def iter_questions() -> Iterator[dict[str, object]]:
     """Yield the rows of the file: a question of every topic, then a second, then a third.
 
-    So the first rows of the file, taken alone, are of many topics.
+    So the first rows of the file, taken alone, are of many topics; these come in random order.
     """
     frames = [frame for name, frame in load_world().frames.items() if name != "something_else"]
+    random.Random(_SEED).shuffle(frames)
     chosen = {frame.name: _choose_slots(frame) for frame in frames}
     for place in range(QUESTIONS_PER_FRAME):
         for frame in frames:

@@ -71,7 +71,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         default="every",
         help="where neurons are switched off or amplified: everywhere, or at the onset alone",
     )
-    parser.add_argument("--max-new-tokens", type=int, default=60)
+    parser.add_argument("--max-new-tokens", type=int, default=80)
     parser.add_argument("--batch-size", type=int, default=64, help="answers per batch")
     parser.add_argument("--seed", type=int, default=0, help="of the random neurons")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")

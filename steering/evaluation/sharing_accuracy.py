@@ -105,7 +105,7 @@ class AccuracyOptions:
     """
 
     positions: Positions = "every"
-    max_new_tokens: int = 60
+    max_new_tokens: int = 80
     batch_rows: int = 64
     seed: int = 0
 
