@@ -38,6 +38,7 @@ class ReplyUpdate:
         rewrites: Per row, the passages that the guard had written again; empty without a guard.
         settled: Per row, how many characters stay whatever comes; empty while the request waits.
         place: 0 once it is being answered; before, its place in the queue, 1 being the next.
+        row_tokens: Per row, the tokens of its reply so far; empty while the request waits.
     """
 
     texts: tuple[str, ...]
@@ -48,6 +49,7 @@ class ReplyUpdate:
     rewrites: tuple[tuple[Rewrite, ...], ...] = ()
     settled: tuple[int, ...] = ()
     place: int = 0
+    row_tokens: tuple[int, ...] = ()
 
 
 def generate(
@@ -193,4 +195,5 @@ def make_update(answers: Sequence[Answer]) -> ReplyUpdate:
         prompt_tokens=tuple(len(answer.prompt.token_ids) for answer in answers),
         rewrites=tuple(view.rewrites for view in views),
         settled=tuple(view.settled for view in views),
+        row_tokens=tuple(view.tokens for view in views),
     )

@@ -143,7 +143,7 @@ class Job:
         try:
             while True:
                 with self._news:
-                    self._news.wait_for(partial(self._has_news, seen), heartbeat_s)
+                    has_news = self._news.wait_for(partial(self._has_news, seen), heartbeat_s)
                     is_over, seen = self.is_over, self._version
                 if self._error is not None:
                     raise self._error
@@ -153,7 +153,8 @@ class Job:
                 yield update
                 if is_over:
                     return
-                self._over.wait(pace_s)
+                if has_news:  # after a heartbeat time has passed, and the first token may come
+                    self._over.wait(pace_s)
         finally:
             self._stop.set()
 

@@ -155,6 +155,26 @@ def test_heartbeat_comes_while_nothing_happens(engine: Engine, gate: Gate) -> No
     assert updates[-1] == engine.reply(ask("Hello", tokens=2))
 
 
+def test_the_first_token_does_not_wait_for_the_pace_after_a_heartbeat(
+    engine: Engine, gate: Gate
+) -> None:
+    gate.hold_pass(1)
+    stream = engine.stream(ask("Hello", tokens=500), heartbeat_s=0.01, pace_s=30.0)
+    next(stream)
+    gate.open()
+    first = next(update for update in stream if update.new_tokens)
+    stream.close()
+
+    assert first.finish_reasons == (None,)
+
+
+def test_tokens_are_told_of_each_row(engine: Engine) -> None:
+    update = engine.reply(ask("Hello", "b", tokens=5))
+
+    assert update.row_tokens == (5, 5)
+    assert update.new_tokens == 10
+
+
 def test_notes_are_those_of_each_row(load_tiny: LoadTiny) -> None:
     model = load_tiny("llama", max_position_embeddings=64)
 

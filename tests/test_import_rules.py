@@ -37,6 +37,7 @@ USE = [
     "jobs",
     "engine",
     "zero_gpu",
+    "activity",
     "calibration",
     "evaluation",
     "report_card",
@@ -128,6 +129,7 @@ ALLOWED: dict[str, list[str]] = {
     ],
     "engine": [*WORDS, "hooks", "loading", "batch", "generation", "jobs"],
     "zero_gpu": [*WORDS, "loading", "batch", "generation", "jobs", "engine"],
+    "activity": [*WORDS, *DATA, "hooks", "loading", "conversation", "steerer", "batch"],
     "calibration": [
         *WORDS,
         *DATA,

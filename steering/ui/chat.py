@@ -4,7 +4,7 @@ The steering is an argument of every turn. Knows messages and plans, not compone
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
@@ -32,9 +32,9 @@ NO_LANGUAGE = "none"  # the code that stands for "no forced language"
 _UPDATE_S = 0.1  # more often than this a browser has no use for
 _RETRY_TEMPERATURE = 0.7
 _TOP_P = 0.95
-# Half of what the other languages' neurons say, while the answer is begun: damped everywhere and
-# wholly, the bundled model's answers fall apart.
-_DAMPING = "+damp/onset@0.5"
+# Half of what the other languages' neurons say, everywhere: on the bundled model no fewer right
+# answers; wholly damped, one in a hundred fewer (docs/log.md).
+_DAMPING = "+damp@0.5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Chat:
 
     def stream(
         self, request: GenerationRequest, *, is_stopped: Callable[[], bool] = lambda: False
-    ) -> Iterator[ReplyUpdate]:
+    ) -> Generator[ReplyUpdate, None, None]:
         """Yield updates of any request, as `answer` does; no answer takes longer than it may."""
         limited = replace(request, time_limit_s=self.time_limit_s)
         stream = self.engine.stream(limited, heartbeat_s=_UPDATE_S, pace_s=_UPDATE_S)

@@ -5,14 +5,19 @@ Knows components and Gradio's server, not what is behind the chat (`serving.py`)
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import gradio as gr
 from starlette.routing import BaseRoute
 
 from steering.ui.chat import Chat
 from steering.ui.choices import lay_out_choices
+from steering.ui.compare_tab import add_compare_tab
+from steering.ui.inside_tab import add_inside_tab
 from steering.ui.layout import lay_out_chat, lay_out_head
 from steering.ui.listeners import connect
+from steering.ui.results_style import RESULTS_CSS
+from steering.ui.results_tab import add_results_tab
 from steering.ui.strings import label, make_i18n
 from steering.ui.style import CSS, HEAD, make_theme
 
@@ -22,20 +27,29 @@ _THREADS = 100  # one for each who waits for an answer, and some
 _GOODBYE_S = 1  # that the server has for connections which do not end when it closes
 
 
-def build_page(chat: Chat, *, model: str) -> gr.Blocks:
+def build_page(chat: Chat, *, model: str, neuron_set: Path | None = None) -> gr.Blocks:
     """Return the page, not yet opened.
 
     Args:
         chat: The engine, the neuron set or who makes it, and the limits.
         model: Name to show.
+        neuron_set: Where the set was read from; what was measured with it may lie beside it.
     """
     page = gr.Blocks(title="Langsteer", analytics_enabled=False)
     has_set = chat.neurons is not None
     with page:
         head = lay_out_head(model, has_set=has_set)
         choices = lay_out_choices(chat, has_set=has_set)
-        with gr.Tabs(elem_id="tabs"), gr.Tab(label("tab_chat"), id="chat"):
-            connect(page, lay_out_chat(head, choices, model), chat, model)
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
+            with gr.Tab(label("tab_chat"), id="chat"):
+                parts = lay_out_chat(head, choices, model)
+                connect(page, parts, chat, model)
+            with gr.Tab(label("tab_compare"), id="compare"):
+                add_compare_tab(page, choices, chat, model=model)
+            with gr.Tab(label("tab_results"), id="results"):
+                add_results_tab(page, choices, chat, model=model, neuron_set=neuron_set)
+            with gr.Tab(label("tab_inside"), id="inside") as inside:
+                add_inside_tab(inside, parts, chat)
     return page
 
 
@@ -56,7 +70,7 @@ def open_page(page: gr.Blocks, *, name: str, port: int, routes: Sequence[BaseRou
         prevent_thread_lock=True,
         max_threads=_THREADS,
         theme=make_theme(),
-        css=CSS,
+        css=CSS + RESULTS_CSS,
         head=HEAD,
         i18n=make_i18n(),
         footer_links=["api"],

@@ -41,8 +41,6 @@ class Parts:
     box: gr.Textbox
     send: gr.Button
     stop: gr.Button
-    retry: gr.Button
-    undo: gr.Button
     new_chat: gr.Button
     as_json: gr.Button
     as_markdown: gr.Button
@@ -84,12 +82,12 @@ def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
         )
         stop = gr.Button(label("stop"), variant="stop", visible=False, scale=1, min_width=110)
     with gr.Row(elem_id="after"):
-        names = ("ask_again", "undo", "new_chat", "download_json", "download_markdown")
-        retry, undo, new_chat, as_json, as_markdown = (
+        names = ("new_chat", "download_json", "download_markdown")
+        new_chat, as_json, as_markdown = (
             gr.Button(label(name), size="sm", min_width=110) for name in names
         )
     return Parts(
-        head, choices, chat, box, send, stop, retry, undo, new_chat, as_json, as_markdown,
+        head, choices, chat, box, send, stop, new_chat, as_json, as_markdown,
         wish=gr.State(None), turn=gr.State(""), records=gr.State([]),
         kept=gr.BrowserState(None, storage_key=_KEPT_AS, secret=_KEPT_BY),
     )  # fmt: skip
@@ -97,7 +95,7 @@ def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
 
 def status_html(text: str) -> str:
     """Return what stands under the model's name, plain text given; read out when it changes."""
-    return f'<p role="status">{escape(text)}</p>'
+    return f'<p role="status" dir="auto">{escape(text)}</p>'
 
 
 def invitation(model: str, locale: str = "en") -> str:

@@ -10,7 +10,7 @@ from gradio.events import Dependency, api
 from steering.conversation import Message
 from steering.ui.chat import Chat, Wish
 from steering.ui.choices import read_link
-from steering.ui.downloading import download_on_click
+from steering.ui.downloading import copy_plainly, download_on_click
 from steering.ui.layout import Parts, head_html, invitation
 from steering.ui.sessions import OpenSessions
 from steering.ui.set_listeners import SetListeners
@@ -40,8 +40,8 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
     parts.stop.click(turns.stop, parts.turn, parts.stop, **QUICK)
     forgotten = [parts.box, parts.chat, parts.records, parts.wish, parts.kept]
     parts.new_chat.click(turns.begin_anew, parts.turn, [*forgotten, parts.stop], **QUICK)
-    for taken_back in (parts.undo.click, parts.chat.undo):
-        taken_back(turns.undo, [parts.chat, parts.records, parts.turn], forgotten, **QUICK)
+    parts.chat.undo(turns.undo, [parts.chat, parts.records, parts.turn], forgotten, **QUICK)
+    copy_plainly(parts.chat)
     shown = [parts.chat, parts.records]
     download_on_click(parts.as_json, to_json, shown, name="langsteer-chat.json")
     download_on_click(parts.as_markdown, to_markdown, shown, name="langsteer-chat.md")
@@ -65,7 +65,7 @@ def _connect_asking(parts: Parts, turns: Turns) -> None:
     stronger = parts.chat.option_select(
         turns.choose_stronger, parts.wish, parts.choices.level, **QUICK
     )
-    for again in (parts.retry.click, parts.chat.retry, stronger.success):
+    for again in (parts.chat.retry, stronger.success):
         checked = again(turns.check_question, [parts.chat, parts.turn], None, **CHECK)
         begun = checked.success(turns.begin_again, values, state, **QUICK)
         _finish_turn(parts, turns, begun)

@@ -32,7 +32,6 @@ CSS = """
 #head h1 { font-size: 1.35rem; font-weight: 650; margin: 0; }
 #head .prose > * + * { margin-top: .25rem; }
 #head .html-container { padding: 0; }
-#compare .block { border: none !important; }
 #making { border: 1px solid var(--border-color-primary); border-radius: .5rem; padding: .75rem; }
 #making { gap: .5rem; }
 #making h2 { font-size: 1rem; font-weight: 600; margin: 0; }
@@ -52,12 +51,58 @@ CSS = """
 #head b { color: var(--body-text-color); font-weight: 600; }
 .dark #head p { color: #cbd5e1; }
 
+/* Compare: the steered answer comes first, where columns stack and for whoever has it read out. */
+#compare-intro p, #compare-results p, #compare-results h2 { margin: 0; }
+#compare-intro, #compare-status, #compare-results { padding: 0; }
+#compare-intro .html-container, #compare-status .html-container { padding: 0; }
+#compare-results .html-container { padding: 0; }
+#compare-ask { align-items: flex-end; }
+#compare-intro p { font-size: .925rem; }
+#compare-examples { flex-wrap: wrap; gap: .5rem; }
+#compare-examples button { flex: 0 1 auto; width: auto; white-space: normal; }
+#compare-box textarea { font-size: 16px; }
+#compare-status p { font-size: .925rem; min-height: 1.25rem; margin: 0; }
+#compare-status p { unicode-bidi: plaintext; text-align: start; }
+.columns { display: grid; grid-template-columns: minmax(0, 1fr); gap: .75rem; }
+.column {
+  border: 1px solid var(--border-color-primary); border-radius: .5rem; padding: .75rem;
+  display: flex; flex-direction: column; gap: .5rem; min-width: 0; overflow-wrap: anywhere;
+}
+.column h2 { font-size: 1rem; font-weight: 600; }
+.column .how, #compare-results .facts { font-size: .8125rem; color: #475569; }
+.dark .column .how { color: #cbd5e1; }
+.dark #compare-results .facts { color: #cbd5e1; }
+.column .answer { display: flex; flex-direction: column; gap: .5rem; line-height: 1.7; }
+.column .answer p { white-space: pre-wrap; unicode-bidi: plaintext; text-align: start; }
+.column .answer .code { font-family: ui-monospace, monospace; unicode-bidi: isolate; }
+#compare-results .columns + .facts { margin-top: .75rem !important; }
+#compare-results .legend {
+  display: flex; flex-wrap: wrap; gap: .25rem .75rem; list-style: none; padding: 0;
+  margin: .25rem 0 0; font-size: .8125rem;
+}
+#compare-results .said { border-radius: .25rem; padding: .1rem .2rem; }
+.said-wanted { background: #dff3e4; color: #14532d; }
+.said-other { background: #fde5d3; color: #7c2d12; text-decoration: underline dashed; }
+.said-unsure { background: #e5e9f0; color: #334155; }
+#compare-results .said {
+  box-decoration-break: clone; -webkit-box-decoration-break: clone;
+}
+.dark .said-wanted { background: #14532d; color: #dcfce7; }
+.dark .said-other { background: #7c2d12; color: #ffedd5; }
+.dark .said-unsure { background: #334155; color: #e2e8f0; }
+.in-words { font-size: .75rem; white-space: nowrap; margin: 0 .25rem; }
+@media (min-width: 761px) {
+  .columns { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  .way-plain { order: -2; }
+  .way-instructed { order: -1; }
+}
+
 /* Each paragraph runs in its own direction, whatever its neighbours do. */
-#chat .message p, #chat .message li, #twin .message p, #twin .message li, textarea {
+#chat .message p, #chat .message li, textarea {
   unicode-bidi: plaintext; text-align: start;
 }
 .message, .message p { overflow-wrap: anywhere; min-width: 0; }
-#chat pre, #twin pre { direction: ltr; unicode-bidi: isolate; }
+#chat pre { direction: ltr; unicode-bidi: isolate; }
 #box textarea { font-size: 16px; }
 
 /* Gradio draws messages a little transparent, which costs contrast. */
@@ -67,11 +112,10 @@ CSS = """
 .placeholder { font-size: .925rem; }
 .example { padding: .5rem .75rem !important; }
 /* "New chat" forgets the conversation as a whole; this would forget what is shown alone. */
-#chat [aria-label="Clear"], #twin [aria-label="Clear"] { display: none; }
+#chat .icon-button-wrapper.top-panel { display: none; }
+#after button { flex: 0 1 auto; }
 /* Gradio covers what a failed listener was to fill; the conversation stays readable. */
-#chat > [data-testid="status-tracker"], #twin > [data-testid="status-tracker"] {
-  display: none;
-}
+#chat > [data-testid="status-tracker"] { display: none; }
 
 .badge, .note { font-size: .8125rem; line-height: 1.3; }
 .badge { display: inline-block; padding: .1rem .5rem; border-radius: 999px; font-weight: 600; }
@@ -79,10 +123,45 @@ CSS = """
 .badge-bad { background: #fde5d3; color: #7c2d12; }
 .badge-neutral { background: #e5e9f0; color: #334155; }
 .note { color: #475569; }
+mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
+.why { font-size: .8125rem; font-weight: 600; padding: 0 .25rem; white-space: nowrap; }
+.dark mark.stray, .dark .why { background: #7c2d12; color: #ffedd5; }
 .dark .badge-good { background: #14532d; color: #dcfce7; }
 .dark .badge-bad { background: #7c2d12; color: #ffedd5; }
 .dark .badge-neutral { background: #334155; color: #e2e8f0; }
 .dark .note { color: #cbd5e1; }
+
+/* "Look inside": bars, and tokens over the code of the language that fired. */
+.inside .html-container { padding: 0; }
+.inside h3 { font-size: .95rem; font-weight: 600; margin: .5rem 0 .25rem; }
+.inside p { margin: .25rem 0; font-size: .925rem; overflow-wrap: anywhere; }
+.inside p, .inside h3, .inside summary { unicode-bidi: plaintext; text-align: start; }
+.inside-halves { display: grid; gap: .5rem 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); }
+.inside-halves section { min-width: 0; }
+.inside .bars text { font-size: 11px; text-anchor: middle; fill: currentColor; }
+.inside .bars line { stroke: currentColor; }
+.inside .bars .bar { fill: #2563eb; }
+.dark .inside .bars .bar { fill: #60a5fa; }
+.inside .scrolls { overflow: auto; max-height: 20rem; max-width: 100%; }
+.inside table, .inside tr { border: none; }
+.inside tr + tr, .inside thead + tr { border-top: 1px solid var(--border-color-primary); }
+.inside table { border-collapse: collapse; font-size: .875rem; width: auto; margin: 0; }
+.inside th, .inside td { padding: .15rem .6rem .15rem 0; text-align: start; border: none;
+  font-variant-numeric: tabular-nums; white-space: pre; font-weight: 400; background: none; }
+.inside thead th { font-weight: 600; }
+.inside td.wide { width: 8rem; min-width: 5rem; }
+.inside summary { cursor: pointer; font-size: .875rem; padding: .25rem 0; }
+.inside .tokens { display: flex; flex-wrap: wrap; gap: .25rem 1px; margin: .5rem 0; }
+.inside .token { display: inline-flex; flex-direction: column; align-items: center;
+  border-radius: .2rem; padding: 0 .1rem; min-width: 1.1rem; max-width: 100%; }
+.inside .said { white-space: pre-wrap; overflow-wrap: anywhere; min-height: 1.5em; }
+.inside .code { font-size: .75rem; line-height: 1.3; direction: ltr; }
+.inside .fired { background: hsl(var(--hue) 75% 88%); color: #111827; }
+.dark .inside .fired { background: hsl(var(--hue) 45% 24%); color: #f3f4f6; }
+.inside ul.legend { list-style: none; display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: 0;
+  margin: .25rem 0; font-size: .875rem; }
+.inside .said-whole { white-space: pre-wrap; unicode-bidi: plaintext; overflow-wrap: anywhere; }
 
 @media (max-width: 640px) { .placeholder { display: none; } }
 @media (prefers-reduced-motion: reduce) {

@@ -23,7 +23,7 @@ def test_where_is_the_cat_is_answered_in_french_and_without_steering_in_english(
         visit.expect("✓ French, as chosen")
         assert "chat" in visit.answers().inner_text()
         visit.page.get_by_label("Off").check()
-        visit.button("Ask again").click()
+        visit.button("Retry").click()
         visit.expect("✗ English, French was chosen")
         visit.page.close()
     assert visit.complaints == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,8 +15,9 @@ from steering.guard import Rewrite
 from steering.languages import LANGUAGES
 from steering.neuron_set import NeuronSet, NeuronSetMetadata
 from steering.ui.chat import Chat
-from steering.ui.launching import build_page, open_page
-from tests.browser.visit import Visit
+from steering.ui.launching import build_page, close_page, open_page
+from tests.browser.visit import WAIT_MS, Visit
+from tests.started import free_port
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 pytestmark = pytest.mark.browser
@@ -32,9 +32,7 @@ def serve(toy_set: NeuronSet) -> Iterator[Callable[..., str]]:
     pages = []
 
     def start(engine: ScriptedEngine, neurons: NeuronSet = toy_set) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         page = build_page(Chat(engine, neurons, 40), model="bundled")  # type: ignore[arg-type]
         open_page(page, name="127.0.0.1", port=port)
         pages.append(page)
@@ -106,7 +104,8 @@ def test_off_gives_another_language_and_the_badge_says_so(visit: Visit) -> None:
     visit.ask("Where is the cat?")
 
     visit.expect("✗ English, French was chosen")
-    visit.expect(ENGLISH)
+    for sentence in ENGLISH.split(". "):
+        visit.expect(sentence)
 
 
 def test_no_forced_language_is_not_judged(visit: Visit) -> None:
@@ -162,7 +161,7 @@ def test_asking_again_replaces_the_answer(visit: Visit, engine: ScriptedEngine) 
     visit.ask("Where is the cat?")
     visit.expect("✓ French, as chosen")
     visit.page.get_by_label("Off").check()
-    visit.button("Ask again").click()
+    visit.button("Retry").click()
     visit.expect("✗ English, French was chosen")
 
     expect(visit.page.locator("#chat .user.message")).to_have_count(1)
@@ -254,6 +253,7 @@ def test_a_reload_in_mid_answer_stops_the_model_and_the_chat_goes_on(
     visit.expect("Le chat")
     visit.page.reload()
     wait_until(lambda: engine.running == 0)
+    visit.complaints.clear()  # gradio's of the stream that the reload broke off
     expect(visit.page.locator("#chat .user.message")).to_contain_text("forever")
     visit.button("Send").wait_for()
     visit.ask("Where is the cat?")
@@ -327,6 +327,7 @@ def test_by_keyboard_alone(visit: Visit) -> None:
     keyboard, page = visit.page.keyboard, visit.page
     language = page.get_by_label("Answer language")
     language.focus()
+    keyboard.press("Control+A")
     keyboard.type("japan")
     keyboard.press("Enter")
     expect(language).to_have_value(re.compile("Japanese"))
@@ -394,6 +395,29 @@ def starts_at(paragraph: Locator) -> str:
     )
 
 
+def test_a_server_that_starts_again_in_mid_answer(browser: Browser, toy_set: NeuronSet) -> None:
+    port, engines = free_port(), [ScriptedEngine(), ScriptedEngine()]
+    visit = Visit(browser.new_page())
+    for number, engine in enumerate(engines):
+        engine.word_s = 0.03
+        page = build_page(Chat(engine, toy_set, 40), model="bundled")  # type: ignore[arg-type]
+        open_page(page, name="127.0.0.1", port=port)
+        if number == 0:
+            visit.open(f"http://127.0.0.1:{port}/")
+            visit.ask("forever")
+            visit.expect("Le chat")
+            close_page(page)
+            lost = visit.page.get_by_text("Connection to the server was lost").first
+            expect(lost).to_be_visible(timeout=WAIT_MS)
+    visit.button("Send").wait_for(timeout=3 * WAIT_MS)
+    visit.ask("Where is the cat?")
+
+    visit.expect("✓ French, as chosen")
+    expect(visit.page.locator("#chat .user.message").first).to_contain_text("forever")
+    visit.page.close()
+    close_page(page)
+
+
 def test_script_in_an_answer_is_shown_and_never_run(
     browser: Browser, serve: Callable[..., str]
 ) -> None:
@@ -438,7 +462,7 @@ def test_copying_an_answer_copies_what_was_said(visit: Visit) -> None:
     visit.expect("✗ English, French was chosen")
     visit.page.locator("#chat").get_by_role("button", name="Copy").last.click()
 
-    assert visit.page.evaluate("navigator.clipboard.readText()").startswith(ENGLISH)
+    assert visit.page.evaluate("navigator.clipboard.readText()") == ENGLISH
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -446,7 +470,7 @@ def test_a_phone_needs_no_sideways_scrolling(scheme: str, browser: Browser, url:
     context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     visit = Visit(context.new_page())
     visit.open(url)
-    visit.button("Advanced").click()
+    visit.page.get_by_role("button", name="Advanced").click()
     visit.page.get_by_label("Off").check()
     visit.ask("Where_is_the_cat_" * 8)
     visit.expect("✗ English, French was chosen")

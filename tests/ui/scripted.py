@@ -3,12 +3,14 @@
 import itertools
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Any
 
 from steering.engine import EngineLoad
 from steering.generation import ReplyUpdate
 from steering.guard import GuardSpec, Rewrite
 from steering.jobs import GenerationRequest
+from steering.loading import LoadedModel
 
 ENGLISH = "The cat is sleeping on the sofa. It likes the sun and it does not want to move."
 FRENCH = "Le chat dort sur le canapé. Il aime le soleil et il ne veut pas bouger de là."
@@ -17,8 +19,8 @@ FRENCH = "Le chat dort sur le canapé. Il aime le soleil et il ne veut pas bouge
 class ScriptedEngine:
     """Answers in French where a plan edits anything, else in English.
 
-    A message that holds `forever` is answered without end, `short` with one word, `fail` with an
-    error that the program did not expect.
+    A message that holds `forever` is answered without end, `short` with one word, `echo` with
+    itself, `fail` with an error that the program did not expect.
     """
 
     def __init__(self, *, is_ready: bool = True, error: Exception | None = None) -> None:
@@ -29,6 +31,8 @@ class ScriptedEngine:
         self.word_s = 0.01
         self.steered = FRENCH  # what it says where a plan edits anything
         self.rewrites: tuple[Rewrite, ...] = ()  # that every answer tells of at its end
+        self.loaded: LoadedModel | None = None  # what `call` gives to functions
+        self.calls = 0
         self._is_ready = threading.Event()
         if is_ready:
             self.finish_loading()
@@ -48,6 +52,11 @@ class ScriptedEngine:
         assert self._is_ready.wait(timeout_s)
         if self.error is not None:
             raise self.error
+
+    def call(self, function: Callable[[Any], Any]) -> Any:
+        self.calls += 1
+        time.sleep(self.word_s)
+        return function(self.loaded)
 
     def stream(
         self,
@@ -74,6 +83,8 @@ class ScriptedEngine:
         if "fail" in message:
             raise RuntimeError("a secret of the program")
         scripts = [self.steered if plan.edits else ENGLISH for plan in request.plans]
+        if "echo" in message:
+            scripts = [message] * rows
         words = [script.split()[: 1 if "short" in message else None] for script in scripts]
         repeats = itertools.count(1) if "forever" in message else [1]
         note = ("The conversation is too long: 2 messages were left out.",) * rows
@@ -89,8 +100,9 @@ class ScriptedEngine:
                     texts,
                     (None,) * rows,
                     ("",) * rows,
-                    len(said[0]),
+                    sum(map(len, said)),
                     prompt_tokens=(5,) * rows,
+                    row_tokens=tuple(map(len, said)),
                     settled=tuple(map(self._settled, texts, guards)),
                 )
         notes = note if "long" in message else ("",) * rows
@@ -98,8 +110,9 @@ class ScriptedEngine:
             texts,
             ("end",) * rows,
             notes,
-            len(said[0]),
+            sum(map(len, said)),
             prompt_tokens=(5,) * rows,
+            row_tokens=tuple(map(len, said)),
             rewrites=(self.rewrites,) * rows,
         )
 
