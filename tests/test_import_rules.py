@@ -23,7 +23,7 @@ EDGES = [
 WORK = [
     "conversation", "plan_table", "chunks", "running_sums", "partial_results", "processes",
     "recording", "line_recording", "parameter_variation", "steerer", "detection",
-    "identification", "countable_text",
+    "identification", "countable_text", "last_token", "ffn_columns",
 ]  # fmt: skip
 USE = [
     "building",
@@ -90,6 +90,8 @@ ALLOWED: dict[str, list[str]] = {
     ],
     "line_recording": [*WORDS, *DATA, "hooks", "corpus", "loading", "conversation", "chunks"],
     "parameter_variation": [*WORDS, *DATA, "hooks", "loading"],
+    "last_token": [*WORDS, *DATA, "hooks", "loading", "conversation"],
+    "ffn_columns": [*DATA, "errors", "hooks", "loading"],
     "plan_table": [*WORDS, *DATA],
     "steerer": [*WORDS, *DATA, "methods", "hooks", "loading", "plan_table"],
     "countable_text": [],

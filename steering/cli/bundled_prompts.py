@@ -4,6 +4,7 @@ The one place of the command line that knows `demo_model`, which is imported whe
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steering.evaluation.forcing import ForcingPrompt
@@ -40,6 +41,13 @@ def held_out_conversations(
 
     made = [_convert(prompts) for prompts in make_conversations(count, turns, seed=seed)]
     return [prompts for prompts in made if all(one.target in languages for one in prompts)]
+
+
+def parallel_questions_file() -> Path:
+    """Return where questions lie that are given in all seven languages, with right answers."""
+    from demo_model.parallel_questions import QUESTIONS_FILE
+
+    return QUESTIONS_FILE
 
 
 def _convert(prompts: "Sequence[GrammarPrompt]") -> list[ForcingPrompt]:

@@ -18,6 +18,7 @@ from steering.cli import (
     import_set,
     inspect_set,
     make_dialogues,
+    sharing,
 )
 from steering.errors import SteeringError, StoppedError
 
@@ -30,6 +31,7 @@ _COMMANDS = (
     compare_sets,
     check,
     evaluate,
+    sharing,
     chat,
 )
 
