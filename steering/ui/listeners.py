@@ -1,6 +1,7 @@
 """Connects the chat: which listener runs when, and the endpoint `/chat` for programs."""
 
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -13,6 +14,7 @@ from steering.ui.downloading import download_on_click
 from steering.ui.layout import Parts
 from steering.ui.sessions import OpenSessions
 from steering.ui.set_listeners import SetListeners
+from steering.ui.strings import locale_of
 from steering.ui.transcript import to_json, to_markdown
 from steering.ui.turns import Turns, Updates
 from steering.ui.wording import errors_in_words
@@ -127,18 +129,22 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
 
 def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat) -> None:
     """Show what the link and the browser's own memory say, and Send when the model is there."""
-    choices = parts.choices
+    is_closed = set() if chat.neurons is not None else set(parts.choices.steering())
+    named = {name: one for name, one in parts.choices.named() if one not in is_closed}
 
     def read(request: gr.Request) -> Updates:
         values, problems = read_link(
-            dict(request.query_params), request.headers.get("accept-language"), chat
+            dict(request.query_params),
+            request.headers.get("accept-language"),
+            chat,
+            locale=locale_of(request),
         )
         for problem in problems:
-            gr.Warning(problem)
-        return {component: values[name] for name, component in choices.named() if name in values}
+            gr.Warning(escape(problem, quote=False))  # a link may say anything
+        return {named[name]: value for name, value in values.items() if name in named}
 
-    if chat.neurons is not None:
-        page.load(read, None, choices.all(), **QUICK)
+    # Queued: a warning outside of the queue reaches nobody.
+    page.load(read, None, list(named.values()), **CHECK)
     page.load(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
     news = [parts.head.status, parts.send, parts.head.timer]
     page.load(turns.look_at_model, None, news, **QUICK)
