@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import gradio as gr
 from starlette.routing import BaseRoute
 
+from steering.ui.about_tab import add_about_tab
 from steering.ui.chat import Chat
 from steering.ui.choices import lay_out_choices
 from steering.ui.layout import lay_out_chat, lay_out_head
@@ -34,8 +35,11 @@ def build_page(chat: Chat, *, model: str) -> gr.Blocks:
     with page:
         head = lay_out_head(model, has_set=has_set)
         choices = lay_out_choices(chat, has_set=has_set)
-        with gr.Tabs(elem_id="tabs"), gr.Tab(label("tab_chat"), id="chat"):
-            connect(page, lay_out_chat(head, choices, model), chat, model)
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
+            with gr.Tab(label("tab_chat"), id="chat"):
+                connect(page, lay_out_chat(head, choices, model), chat, model)
+            with gr.Tab(label("tab_about"), id="about") as about:
+                add_about_tab(about, chat, choices, model)
     return page
 
 
