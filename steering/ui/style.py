@@ -16,6 +16,8 @@ def make_theme() -> gr.themes.Base:
     ).set(
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
+        body_text_color_subdued="*neutral_600",  # of gradio's own, too pale to be read
+        body_text_color_subdued_dark="*neutral_300",
     )
 
 
@@ -57,6 +59,7 @@ CSS = """
   unicode-bidi: plaintext; text-align: start;
 }
 .message, .message p { overflow-wrap: anywhere; min-width: 0; }
+button { unicode-bidi: plaintext; }
 #chat pre, #twin pre { direction: ltr; unicode-bidi: isolate; }
 #box textarea { font-size: 16px; }
 
@@ -83,6 +86,42 @@ CSS = """
 .dark .badge-bad { background: #7c2d12; color: #ffedd5; }
 .dark .badge-neutral { background: #334155; color: #e2e8f0; }
 .dark .note { color: #cbd5e1; }
+
+.about h2 { font-size: 1.05rem; font-weight: 600; margin: 1rem 0 .25rem; }
+.about p, .about li { margin: .25rem 0; line-height: 1.5; }
+.about ul { list-style: disc; padding-inline-start: 1.25rem; margin: 0; }
+.about p:empty { display: none; }
+.about .trouble { color: #7c2d12; font-weight: 600; }
+.dark .about .trouble { color: #ffedd5; }
+.about-facts {
+  overflow-x: auto; border: 1px solid var(--border-color-primary); border-radius: .5rem;
+}
+.about-facts table { width: 100%; border-collapse: collapse; font-size: .875rem; margin: 0; }
+.about-facts table, .about-facts tr { border: none; }
+.about-facts th, .about-facts td {
+  text-align: start; vertical-align: top; padding: .3rem .6rem; min-width: 7.5rem;
+  border: none; border-top: 1px solid var(--border-color-primary); overflow-wrap: anywhere;
+}
+.about-facts tbody th { font-weight: 600; }
+.about-facts thead th { border-top: none; }
+
+/* Gradio colours code by kind, too palely for either theme. */
+.cm-content, .cm-content span { color: var(--body-text-color) !important; }
+
+.message mark.stray {
+  background: none; color: inherit;
+  text-decoration: underline wavy #c2410c; text-underline-offset: .2em;
+}
+.message .why { font-size: .8125rem; font-weight: 600; color: #7c2d12; }
+.dark .message .why { color: #ffedd5; }
+
+#link, #link .html-container { padding: 0; min-height: 0; }
+#link p { margin: 0; font-size: .875rem; }
+#link input {
+  width: 100%; margin-top: .25rem; padding: .4rem .6rem; font-size: .875rem;
+  color: var(--body-text-color); background: var(--input-background-fill);
+  border: 1px solid #64748b; border-radius: .375rem;
+}
 
 @media (max-width: 640px) { .placeholder { display: none; } }
 @media (prefers-reduced-motion: reduce) {
