@@ -24,3 +24,16 @@ BUNDLED_QUESTIONS = (
     "Raconte-moi une histoire sur un éléphant.",
     "What can you do?",
 )
+
+# Held-out questions of the same grammar and their languages: the first eight of
+# `evaluate forcing --seed 0` that ask for another language than their own.
+BUNDLED_CHECKS = (
+    ("ja", "何か冗談を言ってください。"),
+    ("en", "Could you give us 2 oranges?"),
+    ("vi", "làm ơn cộng 2 với 5"),
+    ("fr", "Sais-tu quelle heure il est ?"),
+    ("id", "Gimana cara ke Tokyo kalau dari Roma?"),
+    ("zh", "你会做什么？"),
+    ("es", "Compara una vaca con un perro. ¿Cuál es más grande?"),
+    ("ja", "君が誰か知りたい。"),
+)

@@ -12,6 +12,7 @@ the answer the whole is judged as the evaluation does.
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -62,7 +63,8 @@ _FIRST_LOOK_TOKENS = _PEEK_LETTERS // _TOKEN_LETTERS
 _END_SIGNS = ".!?؟।…。！？"
 _END_TOKEN = re.compile(rf"[{_END_SIGNS}\n\r]")
 _ENDS_SENTENCE = re.compile(rf"[{_END_SIGNS}][\"”»)」』）]*$")
-_CAPITALISED = re.compile(r"[^\W\d_][\w'’-]*")
+# A word, but none of one letter: "I" is no name.
+_WORD = re.compile(r"[^\W\d_][\w'’-]+")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,6 +182,7 @@ class Guard:
         self._usual_plan = self._plan = plan
         self._end_ids = end_ids
         self._languages = languages_in_play(spec.target, spec.languages)
+        self._script = "Hani" if spec.target.script == "Jpan" else spec.target.script
         self._rewrites: list[Rewrite] = []
         self._marks = [_Mark()]
         self._settled = 0  # index of the mark up to which nothing is looked at again
@@ -241,7 +244,10 @@ class Guard:
         """Look at the first words, which may break off anywhere; settles nothing."""
         piece, guess = self._guess(text, self._marks[-1])
         if (missing := _PEEK_LETTERS - guess.letters) > 0:
-            self._look_at = tokens + -(-missing // _TOKEN_LETTERS)
+            written = max(1, tokens - self._marks[-1].tokens)
+            letters_per_token = guess.letters / written or _TOKEN_LETTERS
+            wait = math.ceil(missing / letters_per_token)
+            self._look_at = tokens + min(wait, _LOOK_EVERY_TOKENS)
             return None
         self._is_peeking = False
         self._look_at = tokens + _LOOK_EVERY_TOKENS
@@ -381,12 +387,13 @@ class Guard:
 
     def _verdict(self, guess: Guess) -> Verdict:
         verdict = judge_guess(guess, self._spec.target)
-        is_certain = guess.is_by_script or guess.confidence >= _CERTAIN
+        is_other_script = guess.script != self._script  # whichever of its languages it is
+        is_certain = guess.is_by_script or is_other_script or guess.confidence >= _CERTAIN
         return verdict if verdict != "off_target" or is_certain else "too_short"
 
     def _verdict_without_names(self, piece: str) -> Verdict:
         """Judge the words that are not capitalised; "Star Wars" says nothing of the rest."""
-        rest = _CAPITALISED.sub(lambda word: " " if word[0][0].isupper() else word[0], piece)
+        rest = _WORD.sub(lambda word: " " if word[0][0].isupper() else word[0], piece)
         return self._verdict(identify_text(rest, languages=self._languages))
 
 

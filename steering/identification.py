@@ -10,7 +10,6 @@ Knows nothing of replies, lines, code blocks or what was asked for (`detection.p
 import math
 import re
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -150,6 +149,11 @@ class ProfileIdentifier:
             ngram: [math.log(_SMOOTHING + profile.get(ngram, 0.0)) for profile in kept]
             for ngram in sorted(set().union(*kept))
         }
+        own_words = [FUNCTION_WORDS.get(code, frozenset()) for code in self._codes]
+        self._function_words = {
+            word: [_WORD_WEIGHT * (word in own) for own in own_words]
+            for word in sorted(set().union(*own_words))
+        }
 
     def identify(self, text: str) -> tuple[str | None, float]:
         """Return the likeliest code and its probability among the languages in play."""
@@ -169,16 +173,10 @@ class ProfileIdentifier:
 
     def _add_up(self, text: str) -> list[float]:
         """Score each language, in the order of the codes."""
-        totals = [0.0] * len(self._codes)
-        for ngram, times in Counter(_ngrams(text)).items():
-            if ngram in self._scores:
-                for place, score in enumerate(self._scores[ngram]):
-                    totals[place] += times * score
-        for word, times in Counter(_WORD.findall(text.lower())).items():
-            for place, code in enumerate(self._codes):
-                if word in FUNCTION_WORDS.get(code, ()):
-                    totals[place] += times * _WORD_WEIGHT
-        return totals
+        scores, words = self._scores, self._function_words
+        rows = [scores[ngram] for ngram in _ngrams(text) if ngram in scores]
+        rows += [words[word] for word in _WORD.findall(text.lower()) if word in words]
+        return [sum(column) for column in zip(*rows, strict=True)] or [0.0] * len(self._codes)
 
 
 def _ngrams(text: str) -> list[str]:

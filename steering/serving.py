@@ -57,7 +57,7 @@ def serve(settings: Settings) -> None:
         max_new_tokens=settings.max_new_tokens,
         time_limit_s=settings.time_limit,
     )
-    page = build_page(chat, model=settings.model)
+    page = build_page(chat, model=settings.model, neuron_set=settings.neuron_set)
     try:
         with _termination_as_interrupt():
             _open(page, settings, service)

@@ -6,6 +6,7 @@ Knows nothing of languages.
 
 from bisect import bisect_right
 from collections import Counter
+from functools import lru_cache
 
 # First code point of each run of a script; runs of no interest are "". Source: Unicode blocks.
 _RUNS = """
@@ -29,6 +30,7 @@ _WIDE_SCRIPTS = {"Hani", "Kana", "Hang"}
 _KANA_SHARE = 0.08
 
 
+@lru_cache(maxsize=8192)  # a text has few letters, and many of each
 def script_of(letter: str) -> str:
     """Return the ISO 15924 code of a letter's script; kana is `Kana`, unknown is `Zyyy`."""
     place = bisect_right(_STARTS, ord(letter)) - 1

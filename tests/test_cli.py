@@ -1,15 +1,22 @@
 """Every command once with good input, and one plain message for bad input."""
 
 import json
+import shlex
+import subprocess
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+import steering
 from steering.cli.main import main, make_parser
+from steering.cli.provenance import read_commit
 from steering.loading import load_model
-from steering.neuron_set_file import load_neuron_set, save_neuron_set
+from steering.neuron_set_file import hash_neuron_set, load_neuron_set, save_neuron_set
 from tests.toy import make_toy_set
+
+ROOT = Path(__file__).resolve().parent.parent
 
 TEXTS = {
     "en": "The cat sleeps on the sofa.\nWhere is the station?\n" * 20,
@@ -229,7 +236,13 @@ def test_evaluate_forcing_and_perplexity_write_their_json(
 
     forcing = ["evaluate", "forcing", *common, "--prompts", str(prompts), "--json", str(out)]
     assert main(forcing) == 0
-    methods = json.loads(out.read_text())["methods"]
+    written = json.loads(out.read_text())
+    assert written["command"] == f"python -m steering {shlex.join(forcing)}"
+    assert written["neuron_set_sha256"] == hash_neuron_set(load_neuron_set(path))
+    assert datetime.fromisoformat(written["made_at"]).tzinfo is not None
+    assert written["version"] == steering.__version__
+    assert written["commit"] == read_commit(ROOT)
+    methods = written["methods"]
     names = "none", "instruction", "random", "lape-paper", "lape", "diffmean", "default"
     assert set(methods) == set(names)
     assert all(len(row["lfs_interval"]) == 2 and row["lpr"] >= 0 for row in methods.values())
@@ -333,3 +346,25 @@ def assert_one_plain_line(error: str) -> None:
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert "Traceback" not in error
+
+
+def test_a_commit_is_known_in_a_checkout_alone(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        done = subprocess.run(
+            ["git", *who, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    assert read_commit(tmp_path) is None
+    git("init", "-q")
+    assert read_commit(tmp_path) is None  # without a commit
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "file").write_text("1")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+
+    assert read_commit(tmp_path) == git("rev-parse", "HEAD")
+    assert read_commit(tmp_path / "inside") is None
+    (tmp_path / "inside" / "file").write_text("2")
+    assert read_commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"

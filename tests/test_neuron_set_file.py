@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -17,7 +18,12 @@ from torch import Tensor
 
 from steering.errors import NeuronSetFormatError
 from steering.neuron_set import ImportedFrom, NeuronSet
-from steering.neuron_set_file import FORMAT_VERSION, load_neuron_set, save_neuron_set
+from steering.neuron_set_file import (
+    FORMAT_VERSION,
+    hash_neuron_set,
+    load_neuron_set,
+    save_neuron_set,
+)
 from tests.toy import make_toy_set, without_neurons
 
 Change = Callable[[dict[str, Tensor], dict[str, object]], None]
@@ -54,6 +60,11 @@ def saved(toy_set: NeuronSet, tmp_path: Path) -> Path:
     path = tmp_path / "toy.safetensors"
     save_neuron_set(toy_set, path)
     return path
+
+
+def test_the_hash_of_a_set_is_that_of_its_file(toy_set: NeuronSet, saved: Path) -> None:
+    assert hash_neuron_set(toy_set) == hashlib.sha256(saved.read_bytes()).hexdigest()
+    assert hash_neuron_set(load_neuron_set(saved)) == hash_neuron_set(toy_set)
 
 
 def change_file(path: Path, change: Change) -> None:

@@ -22,6 +22,7 @@ from steering.cli.conditions import (
     load_model_for,
     read_conditions,
 )
+from steering.cli.provenance import describe_run
 from steering.evaluation.everyday import everyday_forcing_prompts
 from steering.evaluation.forcing import ForcingPrompt, ForcingResult, run_forcing
 from steering.evaluation.plots import check_plot_path, plot_forcing, plot_matrix
@@ -30,6 +31,7 @@ from steering.evaluation.quality import instructed_nll_nats
 from steering.evaluation.report import lpr, matrix_markdown, methods_markdown, success_matrix
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
+from steering.neuron_set import NeuronSet
 from steering.token_choice import Sampling
 
 if TYPE_CHECKING:
@@ -45,8 +47,9 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--prompts",
         type=Path,
-        help="JSONL with `prompt`, `language`, `target`; or CLaS-Bench's or the Language Confusion "
-        "Benchmark's files (default: the bundled grammar's held-out prompts, or everyday prompts)",
+        help="JSONL with `prompt`, `target` and perhaps `language`; CSV with `text`, `target` and "
+        "perhaps `language`; or CLaS-Bench's or the Language Confusion Benchmark's files "
+        "(default: the bundled grammar's held-out prompts, or everyday prompts)",
     )
     parser.add_argument("--plot", type=Path, help="PNG or SVG to draw the numbers in")
     parser.add_argument(
@@ -83,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
                 batch_rows=options.batch_size,
                 progress=bar.update,
             )
-    _report(options, model, results, languages=sets.neurons.languages)
+    _report(options, model, results, neurons=sets.neurons)
     return 0
 
 
@@ -106,9 +109,10 @@ def _report(
     model: LoadedModel,
     results: dict[str, ForcingResult],
     *,
-    languages: Sequence[Language],
+    neurons: NeuronSet,
 ) -> None:
     """Print the table and the matrix of the last condition, and write what was asked for."""
+    languages = neurons.languages
     print(methods_markdown(results, languages=languages))
     last = list(results)[-1]
     print(f"\n{last}, prompt language by chosen language:\n\n{matrix_markdown(results[last])}")
@@ -126,6 +130,7 @@ def _report(
             options.json,
             {
                 "model": options.model,
+                **describe_run(options, neurons),
                 "prompts": max(len(result.outcomes) for result in results.values()),
                 "temperature": options.temperature,
                 "top_p": options.top_p,

@@ -1,6 +1,7 @@
-"""Reads the prompts of an evaluation: our own JSONL and the files of two public benchmarks.
+"""Reads the prompts of an evaluation: our own JSONL and CSV, and the files of two benchmarks.
 
-- `jsonl`: one object a line, with `prompt`, `language`, `target` and, if wanted, `instructed`.
+- `jsonl`: one object a line, with `prompt`, `target` and, if wanted, `language`, `instructed`.
+- `csv`: a table with the columns `text`, `target` and, if wanted, `language`; others are ignored.
 - `clas-bench` (CLaS-Bench, arXiv 2601.08331): `<code>.txt`, one question a line, or the folder of
   them; the same questions in every language, to be answered in every target.
 - `lcb` (Language Confusion Benchmark, arXiv 2406.20052): CSV with `prompt`, `source` and
@@ -16,22 +17,25 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
+from steering.detection import identify_reply
 from steering.errors import CorpusError, UnknownLanguageError
 from steering.evaluation.forcing import ForcingPrompt
-from steering.languages import Language, parse_language
+from steering.languages import LANGUAGES, Language, parse_language
 
-PromptFormat = Literal["jsonl", "clas-bench", "lcb"]
+PromptFormat = Literal["jsonl", "csv", "clas-bench", "lcb"]
 
 _CLAS_QUESTIONS = 70  # per language; its own code reads no more (utils/utils.py, `k`)
 _LCB_COLUMNS = {"prompt", "source", "language"}
+_CSV_COLUMNS = {"text", "target"}
+_DELIMITERS = ",;\t"  # of our CSV: programs write what the person's country has
 _ENCODING = "utf-8-sig"  # UTF-8; some editors put a byte order mark first, which is not text
 _EXPECTED = (
-    "Expected JSONL with `prompt`, `language` and `target`; `<code>.txt` with one question a line "
-    "(CLaS-Bench) or a folder of them; or CSV with `prompt`, `source` and `language` (Language "
-    "Confusion Benchmark) or a folder of them"
+    "Expected JSONL with `prompt` and `target`; CSV with `text` and `target`; `<code>.txt` with "
+    "one question a line (CLaS-Bench) or a folder of them; or CSV with `prompt`, `source` and "
+    "`language` (Language Confusion Benchmark) or a folder of them"
 )
 
 
@@ -42,7 +46,7 @@ class PromptFile:
     Args:
         prompts: In the order of the file, those of one question in the order of the targets.
         notes: Sentences for a person: what was left out and how often, and what else to know.
-        format: Which of the three it was.
+        format: Which of the four it was.
     """
 
     prompts: tuple[ForcingPrompt, ...]
@@ -51,18 +55,37 @@ class PromptFile:
 
 
 @dataclass(frozen=True, slots=True)
+class _File:
+    """A file that was read; *path* is what errors call it."""
+
+    path: PurePath
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        try:
+            return self.content.decode(_ENCODING)
+        except UnicodeDecodeError as err:
+            number = err.object[: err.start].count(b"\n") + 1
+            raise CorpusError(
+                f"'{self.path}:{number}' is not UTF-8 ({err.reason}). Expected a UTF-8 file of "
+                "prompts; save it as UTF-8."
+            ) from err
+
+
+@dataclass(frozen=True, slots=True)
 class _Row:
     """A prompt as a file holds it: languages are codes, perhaps unknown ones."""
 
     text: str
-    language: str
+    language: str | None  # None: the file does not say, so it is guessed
     target: str | None  # None: every target
     instructed: str | None = None  # None: "Answer in X." behind the text
     left_out: str | None = None  # why it is not asked
 
 
 def read_prompts(path: Path, *, targets: Sequence[Language]) -> PromptFile:
-    """Read prompts from a file or folder of any of the three formats.
+    """Read prompts from a file or folder of any of the four formats.
 
     Args:
         path: A file, or a folder for the benchmarks that have one file per language.
@@ -77,18 +100,38 @@ def read_prompts(path: Path, *, targets: Sequence[Language]) -> PromptFile:
 
     Differs from the benchmarks: space around a prompt is dropped; the instruction is "Answer in X."
     """
-    form, files = _recognise(path)
+    if path.is_dir():
+        form, paths = _recognise_folder(path)
+        return _read_files(form, [_open(one) for one in paths], shown=path, targets=targets)
+    file = _open(path)
+    return _read_files(_recognise(file), [file], shown=path, targets=targets)
+
+
+def parse_prompts(content: bytes, *, name: str, targets: Sequence[Language]) -> PromptFile:
+    """Do as `read_prompts` with a file that is not on the disk; errors call it by its name."""
+    file = _File(PurePath(name), content)
+    return _read_files(_recognise(file), [file], shown=file.path, targets=targets)
+
+
+def _read_files(
+    form: PromptFormat, files: Sequence[_File], *, shown: PurePath, targets: Sequence[Language]
+) -> PromptFile:
     left_out: dict[str, Counter[str]] = {}
     prompts: list[ForcingPrompt] = []
+    guessed = 0
     for row in (row for file in files for row in _READERS[form](file)):
-        prompts += _prompts_of(row, list(dict.fromkeys(targets)), left_out)
+        asked = _prompts_of(row, list(dict.fromkeys(targets)), left_out)
+        guessed += len(asked) if row.language is None else 0
+        prompts += asked
     notes = [_left_out_note(why, counts) for why, counts in left_out.items()]
     if not prompts:
         chosen = ", ".join(str(target) for target in targets) or "none"
         raise CorpusError(
-            f"'{path}' has no prompt that can be asked. {' '.join(notes)} Expected prompts in "
+            f"'{shown}' has no prompt that can be asked. {' '.join(notes)} Expected prompts in "
             f"known languages for the targets that can be chosen ({chosen}); add some."
         )
+    if guessed:
+        notes.append(f"In a language that was guessed, as the file does not name it: {guessed}.")
     if asking := sum(prompt.text == prompt.instructed_text for prompt in prompts):
         notes.append(
             f"Asking for the language themselves, without an instruction of ours: {asking}."
@@ -96,89 +139,131 @@ def read_prompts(path: Path, *, targets: Sequence[Language]) -> PromptFile:
     return PromptFile(tuple(prompts), tuple(notes), form)
 
 
-def _recognise(path: Path) -> tuple[PromptFormat, list[Path]]:
-    """Say which format it is, and in which files."""
-    if path.is_dir():
-        texts, tables = _visible(path.glob("*.txt")), _visible(path.rglob("*.csv"))
-        if bool(texts) == bool(tables):
-            raise CorpusError(
-                f"'{path}' is no folder of prompts: it has {len(texts)} .txt and {len(tables)} "
-                f".csv files. {_EXPECTED}; name another one."
-            )
-        return ("clas-bench", texts) if texts else ("lcb", tables)
-    first = next((line for line in _read(path).splitlines() if line.strip()), "")
+def _recognise_folder(path: Path) -> tuple[PromptFormat, list[Path]]:
+    """Say which format a folder is of, and in which files."""
+    texts, tables = _visible(path.glob("*.txt")), _visible(path.rglob("*.csv"))
+    if bool(texts) == bool(tables):
+        raise CorpusError(
+            f"'{path}' is no folder of prompts: it has {len(texts)} .txt and {len(tables)} "
+            f".csv files. {_EXPECTED}; name another one."
+        )
+    return ("clas-bench", texts) if texts else ("lcb", tables)
+
+
+def _recognise(file: _File) -> PromptFormat:
+    """Say which format a file is of."""
+    first = next((line for line in file.text.splitlines() if line.strip()), "")
     if first.lstrip().startswith("{"):
-        return "jsonl", [path]
+        return "jsonl"
     if set(first.replace('"', "").split(",")) >= _LCB_COLUMNS:
-        return "lcb", [path]
-    if path.suffix == ".txt" and first and _language(path.stem):
-        return "clas-bench", [path]
-    shown = f"its first line is '{first[:60]}'"
-    raise CorpusError(f"'{path}' is no file of prompts: {shown}. {_EXPECTED}; name another one.")
+        return "lcb"
+    if _delimiter_of(first):
+        return "csv"
+    if file.path.suffix == ".txt" and first and _language(file.path.stem):
+        return "clas-bench"
+    shown = f"its first line is '{first[:60]}'" if first else "it is empty"
+    raise CorpusError(
+        f"'{file.path}' is no file of prompts: {shown}. {_EXPECTED}; name another one."
+    )
+
+
+def _delimiter_of(first: str) -> str | None:
+    """Return what stands between the columns of our CSV; None if its first line is not one's."""
+    for delimiter in _DELIMITERS:
+        if set(map(_column_name, first.split(delimiter))) >= _CSV_COLUMNS:
+            return delimiter
+    return None
+
+
+def _column_name(cell: str) -> str:
+    return cell.strip().strip('"').strip().lower()
 
 
 def _visible(paths: Iterator[Path]) -> list[Path]:
     return sorted(path for path in paths if not path.name.startswith("."))
 
 
-def _jsonl_rows(path: Path) -> Iterator[_Row]:
-    for number, line in enumerate(io.StringIO(_read(path), newline=None), start=1):
+def _jsonl_rows(file: _File) -> Iterator[_Row]:
+    for number, line in enumerate(io.StringIO(file.text, newline=None), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            text, language, target = row["prompt"], row["language"], row["target"]
-            instructed = row.get("instructed")
+            text, target = row["prompt"], row["target"]
+            rest = language, instructed = row.get("language"), row.get("instructed")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
-            raise _not_a_prompt(path, number, repr(err)) from err
-        fields = [text, language, target, *([] if instructed is None else [instructed])]
-        if not all(map(_is_text, fields)):
-            raise _not_a_prompt(path, number, "an empty or non-text field")
+            raise _not_a_prompt(file, number, repr(err)) from err
+        if not all(map(_is_text, [text, target, *(one for one in rest if one is not None)])):
+            raise _not_a_prompt(file, number, "an empty or non-text field")
         yield _Row(text, language, target, instructed)
 
 
-def _clas_rows(path: Path) -> Iterator[_Row]:
-    lines = [line.strip() for line in io.StringIO(_read(path), newline=None) if line.strip()]
+def _clas_rows(file: _File) -> Iterator[_Row]:
+    lines = [line.strip() for line in io.StringIO(file.text, newline=None) if line.strip()]
     for number, line in enumerate(lines):
         beyond = f"beyond the first {_CLAS_QUESTIONS} of a language"
-        yield _Row(line, path.stem, None, left_out=beyond if number >= _CLAS_QUESTIONS else None)
+        left_out = beyond if number >= _CLAS_QUESTIONS else None
+        yield _Row(line, file.path.stem, None, left_out=left_out)
 
 
-def _lcb_rows(path: Path) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(_read(path), newline=""), strict=True)
-    header, number = list[str](), 1
+def _table(file: _File, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV that are not blank, each with the line that it begins on."""
+    reader = csv.reader(io.StringIO(file.text, newline=""), delimiter=delimiter, strict=True)
+    number = 1
     try:
         for cells in reader:
-            if not header and cells:
-                header = _lcb_header(cells, path)
-            elif cells:
-                yield _lcb_row(header, cells, path, number)
+            if any(cell.strip() for cell in cells):
+                yield number, cells
             number = reader.line_num + 1
     except csv.Error as err:
-        raise _not_a_prompt(path, number, str(err)) from err
+        raise _not_a_prompt(file, number, str(err)) from err
 
 
-def _lcb_header(cells: list[str], path: Path) -> list[str]:
-    if missing := _LCB_COLUMNS - set(cells):
+def _csv_rows(file: _File) -> Iterator[_Row]:
+    first = next((line for line in file.text.splitlines() if line.strip()), "")
+    table = _table(file, _delimiter_of(first) or ",")
+    header = [_column_name(cell) for cell in next(table, (1, list[str]()))[1]]
+    if not set(header) >= _CSV_COLUMNS:  # a quotation mark that is not closed
+        raise _not_a_prompt(file, 1, "the names of the columns go on in the next line")
+    for number, cells in table:
+        row = _named_cells(header, cells, file, number)
+        if not (row["text"] and row["target"]):
+            raise _not_a_prompt(file, number, "an empty `text` or `target`")
+        yield _Row(row["text"], row.get("language") or None, row["target"])
+
+
+def _lcb_rows(file: _File) -> Iterator[_Row]:
+    table = _table(file, ",")
+    header = _lcb_header(next(table, (1, list[str]()))[1], file)
+    for number, cells in table:
+        yield _lcb_row(_named_cells(header, cells, file, number), file, number)
+
+
+def _lcb_header(cells: list[str], file: _File) -> list[str]:
+    if cells and (missing := _LCB_COLUMNS - set(cells)):
         named = ", ".join(f"`{name}`" for name in sorted(missing))
-        raise CorpusError(f"'{path}' has no column {named}. {_EXPECTED}; remove or repair it.")
+        raise CorpusError(f"'{file.path}' has no column {named}. {_EXPECTED}; remove or repair it.")
     return cells
 
 
-def _lcb_row(header: list[str], cells: list[str], path: Path, number: int) -> _Row:
-    if len(cells) != len(header):
-        raise _not_a_prompt(path, number, f"{len(cells)} cells for {len(header)} columns")
-    row = dict(zip(header, cells, strict=True))
-    text, language = row["prompt"].strip(), row["language"].strip()
+def _lcb_row(row: dict[str, str], file: _File, number: int) -> _Row:
+    text, language = row["prompt"], row["language"]
     if not (text and language):
-        raise _not_a_prompt(path, number, "an empty `prompt` or `language`")
-    if "phrasing" in header:  # cross-lingual
+        raise _not_a_prompt(file, number, "an empty `prompt` or `language`")
+    if "phrasing" in row:  # cross-lingual
         return _Row(text, "en", language, instructed=text)
     return _Row(text, language, language)
 
 
-_READERS: dict[PromptFormat, Callable[[Path], Iterator[_Row]]] = {
+def _named_cells(header: list[str], cells: list[str], file: _File, number: int) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise _not_a_prompt(file, number, f"{len(cells)} cells for {len(header)} columns")
+    return {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+
+
+_READERS: dict[PromptFormat, Callable[[_File], Iterator[_Row]]] = {
     "jsonl": _jsonl_rows,
+    "csv": _csv_rows,
     "clas-bench": _clas_rows,
     "lcb": _lcb_rows,
 }
@@ -188,10 +273,10 @@ def _prompts_of(
     row: _Row, targets: Sequence[Language], left_out: dict[str, Counter[str]]
 ) -> list[ForcingPrompt]:
     """Make the prompts of a row, or count it in *left_out*: why -> code -> how many."""
-    source = _language(row.language)
-    target = _language(row.target or row.language)
+    source = _source_of(row)
+    target = None if row.target is None else _language(row.target)
     wanted = [chosen for chosen in targets if row.target is None or chosen == target]
-    why, code = row.left_out, row.language
+    why, code = row.left_out, row.language or "?"
     if source is None:
         why = "in an unknown language"
     elif not wanted and row.target is not None:
@@ -211,6 +296,13 @@ def _prompts_of(
     ]
 
 
+def _source_of(row: _Row) -> Language | None:
+    """Return the language that a prompt is in, guessed where the file does not say."""
+    if row.language is not None:
+        return _language(row.language)
+    return identify_reply(row.text, languages=list(LANGUAGES.values())).language
+
+
 def _left_out_note(why: str, counts: Counter[str]) -> str:
     shown = [f"'{code}' ({count})" for code, count in sorted(counts.items())]
     listed = ", ".join([*shown[:8], "..."] if len(shown) > 8 else shown)
@@ -224,15 +316,9 @@ def _language(code: str) -> Language | None:
         return None
 
 
-def _read(path: Path) -> str:
+def _open(path: Path) -> _File:
     try:
-        return path.read_bytes().decode(_ENCODING)
-    except UnicodeDecodeError as err:
-        number = err.object[: err.start].count(b"\n") + 1
-        raise CorpusError(
-            f"'{path}:{number}' is not UTF-8 ({err.reason}). Expected a UTF-8 file of prompts; "
-            "save it as UTF-8."
-        ) from err
+        return _File(path, path.read_bytes())
     except OSError as err:
         shown = f"Cannot read '{path}' ({err.strerror})"
         raise CorpusError(f"{shown}. {_EXPECTED}; check the path.") from err
@@ -244,7 +330,8 @@ def _is_text(value: object) -> bool:
     return is_filled and not any("\ud800" <= letter <= "\udfff" for letter in str(value))
 
 
-def _not_a_prompt(path: Path, number: int, problem: str) -> CorpusError:
+def _not_a_prompt(file: _File, number: int, problem: str) -> CorpusError:
     return CorpusError(
-        f"'{path}:{number}' is not a prompt ({problem}). {_EXPECTED}; repair or remove the line."
+        f"'{file.path}:{number}' is not a prompt ({problem}). {_EXPECTED}; "
+        "repair or remove the line."
     )

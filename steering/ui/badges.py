@@ -86,4 +86,6 @@ def _found(verdict: ReplyVerdict, chosen: Language, locale: str) -> str:
     strays = [line.language for line in verdict.lines if line.verdict == "off_target"]
     names = sorted({name_in(stray, locale) for stray in strays if stray is not None})
     found = ", ".join(names) or name_in(None, locale)
-    return say("partly", locale, found=found) if verdict.language == chosen else found
+    if verdict.language != chosen:
+        return found
+    return say("partly", locale, found=found if names else found.lower())

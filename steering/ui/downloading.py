@@ -1,4 +1,4 @@
-"""Hands the browser a text as a file, without a file on the server."""
+"""Hands the browser a text to save or to copy, without a file on the server."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -6,6 +6,8 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+
+from steering.ui.messages import said_in
 
 
 def download_on_click(
@@ -27,6 +29,20 @@ def download_on_click(
     carrier = gr.Textbox(visible="hidden")
     made = button.click(make, list(inputs), carrier, queue=False, **hidden)
     made.success(None, carrier, None, js=_save_js(name), **hidden)
+
+
+def copy_plainly(chat: gr.Chatbot) -> None:
+    """Have the copy button copy what was said: gradio copies the marks and the badge as well."""
+
+    def read(event: gr.CopyData) -> str:
+        return said_in(str(event.value))
+
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    carrier = gr.Textbox(visible="hidden")
+    copied = chat.copy(read, None, carrier, queue=False, **hidden)
+    copied.success(
+        None, carrier, None, js="(text) => { navigator.clipboard.writeText(text) }", **hidden
+    )
 
 
 def _save_js(name: str) -> str:

@@ -5,6 +5,7 @@ Knows components and Gradio's server, not what is behind the chat (`serving.py`)
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import gradio as gr
 from starlette.routing import BaseRoute
@@ -14,6 +15,8 @@ from steering.ui.chat import Chat
 from steering.ui.choices import lay_out_choices
 from steering.ui.layout import lay_out_chat, lay_out_head
 from steering.ui.listeners import connect
+from steering.ui.results_style import RESULTS_CSS
+from steering.ui.results_tab import add_results_tab
 from steering.ui.strings import label, make_i18n
 from steering.ui.style import CSS, HEAD, make_theme
 
@@ -23,12 +26,13 @@ _THREADS = 100  # one for each who waits for an answer, and some
 _GOODBYE_S = 1  # that the server has for connections which do not end when it closes
 
 
-def build_page(chat: Chat, *, model: str) -> gr.Blocks:
+def build_page(chat: Chat, *, model: str, neuron_set: Path | None = None) -> gr.Blocks:
     """Return the page, not yet opened.
 
     Args:
         chat: The engine, the neuron set or who makes it, and the limits.
         model: Name to show.
+        neuron_set: Where the set was read from; what was measured with it may lie beside it.
     """
     page = gr.Blocks(title="Langsteer", analytics_enabled=False)
     has_set = chat.neurons is not None
@@ -38,6 +42,8 @@ def build_page(chat: Chat, *, model: str) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab(label("tab_chat"), id="chat"):
                 connect(page, lay_out_chat(head, choices, model), chat, model)
+            with gr.Tab(label("tab_results"), id="results"):
+                add_results_tab(page, choices, chat, model=model, neuron_set=neuron_set)
             with gr.Tab(label("tab_about"), id="about") as about:
                 add_about_tab(about, chat, choices, model)
     return page
@@ -60,7 +66,7 @@ def open_page(page: gr.Blocks, *, name: str, port: int, routes: Sequence[BaseRou
         prevent_thread_lock=True,
         max_threads=_THREADS,
         theme=make_theme(),
-        css=CSS,
+        css=CSS + RESULTS_CSS,
         head=HEAD,
         i18n=make_i18n(),
         footer_links=["api"],

@@ -25,6 +25,7 @@ _KEPT_AS, _KEPT_BY = "langsteer.chat", "langsteer"
 class Head:
     """What stands above the tabs."""
 
+    words: gr.HTML
     status: gr.HTML
     timer: gr.Timer
     panel: PanelParts | None  # where a missing neuron set is offered
@@ -40,8 +41,6 @@ class Parts:
     box: gr.Textbox
     send: gr.Button
     stop: gr.Button
-    retry: gr.Button
-    undo: gr.Button
     new_chat: gr.Button
     as_json: gr.Button
     as_markdown: gr.Button
@@ -59,15 +58,15 @@ def lay_out_head(model: str, *, has_set: bool) -> Head:
         has_set: Whether there is a set; without one, one is offered.
     """
     with gr.Column(elem_id="head"):
-        gr.HTML(_head_html(model, has_set=has_set), padding=False)
+        words = gr.HTML(head_html(model, has_set=has_set), padding=False)
         status = gr.HTML(status_html(say("loading")), padding=False)
     panel = None if has_set else lay_out_panel()
-    return Head(status, gr.Timer(0.5), panel)
+    return Head(words, status, gr.Timer(0.5), panel)
 
 
 def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
     """Make the components of the chat, inside a tab."""
-    chat = _chatbot(_questions(model))
+    chat = _chatbot(model)
     with gr.Row(elem_id="ask", equal_height=True):
         box = gr.Textbox(
             label=label("message"),
@@ -83,12 +82,12 @@ def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
         )
         stop = gr.Button(label("stop"), variant="stop", visible=False, scale=1, min_width=110)
     with gr.Row(elem_id="after"):
-        names = ("ask_again", "undo", "new_chat", "download_json", "download_markdown")
-        retry, undo, new_chat, as_json, as_markdown = (
+        names = ("new_chat", "download_json", "download_markdown")
+        new_chat, as_json, as_markdown = (
             gr.Button(label(name), size="sm", min_width=110) for name in names
         )
     return Parts(
-        head, choices, chat, box, send, stop, retry, undo, new_chat, as_json, as_markdown,
+        head, choices, chat, box, send, stop, new_chat, as_json, as_markdown,
         wish=gr.State(None), turn=gr.State(""), records=gr.State([]),
         kept=gr.BrowserState(None, storage_key=_KEPT_AS, secret=_KEPT_BY),
     )  # fmt: skip
@@ -99,23 +98,29 @@ def status_html(text: str) -> str:
     return f'<p role="status">{escape(text)}</p>'
 
 
+def invitation(model: str, locale: str = "en") -> str:
+    """Return what an empty chat says, in the reader's language."""
+    return say("first_question", locale) if _questions(model) else ""
+
+
 def _questions(model: str) -> Sequence[str]:
     return BUNDLED_QUESTIONS if model == BUNDLED_MODEL else ()
 
 
-def _head_html(model: str, *, has_set: bool) -> str:
+def head_html(model: str, *, has_set: bool, locale: str = "en") -> str:
+    """Return what the page is and which model answers, in the reader's language."""
     about = ""
     if model == BUNDLED_MODEL:
-        about = say("toy", topics=", ".join(BUNDLED_TOPICS))
+        about = say("toy", locale, topics=", ".join(BUNDLED_TOPICS))
     elif has_set:
-        about = say("own_neurons")
+        about = say("own_neurons", locale)
     return (
-        f"<h1>{escape(say('promise'))}</h1><p>{escape(say('model'))}: <b>{escape(model)}</b>"
-        f"{escape(about)}</p>"
+        f'<h1 dir="auto">{escape(say("promise", locale))}</h1><p dir="auto">'
+        f"{escape(say('model', locale))}: <b>{escape(model)}</b>{escape(about)}</p>"
     )
 
 
-def _chatbot(questions: Sequence[str]) -> gr.Chatbot:
+def _chatbot(model: str) -> gr.Chatbot:
     return gr.Chatbot(
         label=label("answers"),
         elem_id="chat",
@@ -124,6 +129,6 @@ def _chatbot(questions: Sequence[str]) -> gr.Chatbot:
         editable="user",
         buttons=["copy"],
         feedback_options=None,
-        placeholder=say("first_question") if questions else "",
-        examples=[{"text": question} for question in questions],
+        placeholder=invitation(model),
+        examples=[{"text": question} for question in _questions(model)],
     )

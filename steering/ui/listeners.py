@@ -10,8 +10,8 @@ from gradio.events import Dependency, api
 from steering.conversation import Message
 from steering.ui.chat import Chat, Wish
 from steering.ui.choices import read_link
-from steering.ui.downloading import download_on_click
-from steering.ui.layout import Parts
+from steering.ui.downloading import copy_plainly, download_on_click
+from steering.ui.layout import Parts, head_html, invitation
 from steering.ui.sessions import OpenSessions
 from steering.ui.set_listeners import SetListeners
 from steering.ui.strings import locale_of
@@ -40,12 +40,12 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
     parts.stop.click(turns.stop, parts.turn, parts.stop, **QUICK)
     forgotten = [parts.box, parts.chat, parts.records, parts.wish, parts.kept]
     parts.new_chat.click(turns.begin_anew, parts.turn, [*forgotten, parts.stop], **QUICK)
-    for taken_back in (parts.undo.click, parts.chat.undo):
-        taken_back(turns.undo, [parts.chat, parts.records, parts.turn], forgotten, **QUICK)
+    parts.chat.undo(turns.undo, [parts.chat, parts.records, parts.turn], forgotten, **QUICK)
+    copy_plainly(parts.chat)
     shown = [parts.chat, parts.records]
     download_on_click(parts.as_json, to_json, shown, name="langsteer-chat.json")
     download_on_click(parts.as_markdown, to_markdown, shown, name="langsteer-chat.md")
-    _begin_page(page, parts, turns, chat)
+    _begin_page(page, parts, turns, chat, model)
     if chat.maker is not None and parts.head.panel is not None:
         _offer_set(page, SetListeners(parts.choices, parts.head.panel, chat.maker))
     api(make_endpoint(chat), api_name="chat", **ON_MODEL)
@@ -65,7 +65,7 @@ def _connect_asking(parts: Parts, turns: Turns) -> None:
     stronger = parts.chat.option_select(
         turns.choose_stronger, parts.wish, parts.choices.level, **QUICK
     )
-    for again in (parts.retry.click, parts.chat.retry, stronger.success):
+    for again in (parts.chat.retry, stronger.success):
         checked = again(turns.check_question, [parts.chat, parts.turn], None, **CHECK)
         begun = checked.success(turns.begin_again, values, state, **QUICK)
         _finish_turn(parts, turns, begun)
@@ -127,28 +127,36 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
     return answer
 
 
-def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat) -> None:
+def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: str) -> None:
     """Show what the link and the browser's own memory say, and Send when the model is there."""
     is_closed = set() if chat.neurons is not None else set(parts.choices.steering())
     named = {name: one for name, one in parts.choices.named() if one not in is_closed}
+    head = parts.head
+
+    def greet(request: gr.Request) -> Updates:
+        locale = locale_of(request)
+        words = head_html(model, has_set=chat.neurons is not None, locale=locale)
+        return {head.words: words, parts.chat: gr.Chatbot(placeholder=invitation(model, locale))}
+
+    def look(request: gr.Request) -> tuple[Updates, list[str]]:
+        accepted, locale = request.headers.get("accept-language"), locale_of(request)
+        values, problems = read_link(dict(request.query_params), accepted, chat, locale=locale)
+        return {named[name]: one for name, one in values.items() if name in named}, problems
 
     def read(request: gr.Request) -> Updates:
-        values, problems = read_link(
-            dict(request.query_params),
-            request.headers.get("accept-language"),
-            chat,
-            locale=locale_of(request),
-        )
-        for problem in problems:
-            gr.Warning(escape(problem, quote=False))  # a link may say anything
-        return {named[name]: value for name, value in values.items() if name in named}
+        return look(request)[0]
 
-    # Queued: a warning outside of the queue reaches nobody.
-    page.load(read, None, list(named.values()), **CHECK)
+    def warn(request: gr.Request) -> None:
+        for problem in look(request)[1]:
+            gr.Warning(escape(problem, quote=False))  # a link may say anything
+
+    page.load(greet, None, [head.words, parts.chat], **QUICK)
+    page.load(read, None, list(named.values()), **QUICK)
+    page.load(warn, None, None, **CHECK)  # outside of the queue, a warning reaches nobody
     page.load(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
-    news = [parts.head.status, parts.send, parts.head.timer]
+    news = [head.status, parts.send, head.timer]
     page.load(turns.look_at_model, None, news, **QUICK)
-    parts.head.timer.tick(turns.look_at_model, None, news, **QUICK)
+    head.timer.tick(turns.look_at_model, None, news, **QUICK)
 
 
 def _offer_set(page: gr.Blocks, offer: SetListeners) -> None:

@@ -35,6 +35,7 @@ _ESCAPES = (("&", "&amp;"), ("<", "&lt;"), ("![", "&#33;["))
 _MARKS = re.compile(r'<mark class="stray">|</mark><span class="why">[^<]*</span>')
 # What a line of Markdown may begin with; it stays outside of a mark.
 _LINE_BEGINS = re.compile(r"(?:[ \t]*(?:[-*+>#]+|\d{1,9}[.)])[ \t]+)*")
+_LINE_UNDER = re.compile(r'\n*<span class="(?:badge|note)')  # the line that `badge_html` makes
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
 
 
@@ -62,13 +63,16 @@ def show_answer(text: str, line: str, strays: Sequence[Stray] = ()) -> ShownMess
         line: HTML.
         strays: Its sentences in another language, in order; each is marked, in words too.
     """
-    shown, rest = "", text
+    code = [match.span() for match in _CODE.finditer(text)]
+    shown, end = "", 0
     for stray in strays:
-        before, found, after = rest.partition(stray.text)
-        if found:
-            shown += escape_tags(before) + _mark(stray)
-            rest = after
-    return {"role": "assistant", "content": [_block(shown + escape_tags(rest)), _block(line)]}
+        start = text.find(stray.text, end)
+        stop = start + len(stray.text)
+        if start < 0 or any(first < stop and start < last for first, last in code):
+            continue
+        shown += escape_tags(text[end:start]) + _mark(stray)
+        end = stop
+    return {"role": "assistant", "content": [_block(shown + escape_tags(text[end:])), _block(line)]}
 
 
 def show_rewrites(title: str, passages: Sequence[Stray]) -> ShownMessage:
@@ -79,6 +83,12 @@ def show_rewrites(title: str, passages: Sequence[Stray]) -> ShownMessage:
         "content": [_block("\n\n".join(lines))],
         "metadata": {"title": title, "status": "done"},
     }
+
+
+def said_in(copied: str) -> str:
+    """Return what was said of a message's blocks in a row, as its copy button joins them."""
+    line = _LINE_UNDER.search(copied)
+    return unescape_tags(copied[: line.start()] if line else copied)
 
 
 def up_to_question(history: Sequence[ShownMessage]) -> list[ShownMessage]:

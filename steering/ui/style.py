@@ -34,7 +34,6 @@ CSS = """
 #head h1 { font-size: 1.35rem; font-weight: 650; margin: 0; }
 #head .prose > * + * { margin-top: .25rem; }
 #head .html-container { padding: 0; }
-#compare .block { border: none !important; }
 #making { border: 1px solid var(--border-color-primary); border-radius: .5rem; padding: .75rem; }
 #making { gap: .5rem; }
 #making h2 { font-size: 1rem; font-weight: 600; margin: 0; }
@@ -55,12 +54,12 @@ CSS = """
 .dark #head p { color: #cbd5e1; }
 
 /* Each paragraph runs in its own direction, whatever its neighbours do. */
-#chat .message p, #chat .message li, #twin .message p, #twin .message li, textarea {
+#chat .message p, #chat .message li, textarea {
   unicode-bidi: plaintext; text-align: start;
 }
 .message, .message p { overflow-wrap: anywhere; min-width: 0; }
 button { unicode-bidi: plaintext; }
-#chat pre, #twin pre { direction: ltr; unicode-bidi: isolate; }
+#chat pre { direction: ltr; unicode-bidi: isolate; }
 #box textarea { font-size: 16px; }
 
 /* Gradio draws messages a little transparent, which costs contrast. */
@@ -70,11 +69,9 @@ button { unicode-bidi: plaintext; }
 .placeholder { font-size: .925rem; }
 .example { padding: .5rem .75rem !important; }
 /* "New chat" forgets the conversation as a whole; this would forget what is shown alone. */
-#chat [aria-label="Clear"], #twin [aria-label="Clear"] { display: none; }
+#chat [aria-label="Clear"] { display: none; }
 /* Gradio covers what a failed listener was to fill; the conversation stays readable. */
-#chat > [data-testid="status-tracker"], #twin > [data-testid="status-tracker"] {
-  display: none;
-}
+#chat > [data-testid="status-tracker"] { display: none; }
 
 .badge, .note { font-size: .8125rem; line-height: 1.3; }
 .badge { display: inline-block; padding: .1rem .5rem; border-radius: 999px; font-weight: 600; }
@@ -82,6 +79,9 @@ button { unicode-bidi: plaintext; }
 .badge-bad { background: #fde5d3; color: #7c2d12; }
 .badge-neutral { background: #e5e9f0; color: #334155; }
 .note { color: #475569; }
+mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
+.why { font-size: .8125rem; font-weight: 600; padding: 0 .25rem; white-space: nowrap; }
+.dark mark.stray, .dark .why { background: #7c2d12; color: #ffedd5; }
 .dark .badge-good { background: #14532d; color: #dcfce7; }
 .dark .badge-bad { background: #7c2d12; color: #ffedd5; }
 .dark .badge-neutral { background: #334155; color: #e2e8f0; }

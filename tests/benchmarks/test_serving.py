@@ -48,7 +48,17 @@ def test_overhead_is_the_larger_of_both_models() -> None:
     assert all(value for key, value in numbers.items() if key.endswith("same_answers"))
 
 
-@pytest.mark.parametrize("name", ["serving", "steering_overhead"])
+@pytest.mark.slow
+def test_the_guards_cost_is_of_rounds_in_which_nothing_drifts() -> None:
+    done = run_benchmark("guard_cost", "--rounds", "2")
+
+    assert done.returncode == 0, done.stderr
+    table, numbers = done.stdout.splitlines()[:-1], json.loads(done.stdout.splitlines()[-1])
+    assert table[0].startswith("| batch | rounds without a rewrite |")
+    assert list(numbers) == ["guard_cost_batch1", "guard_cost_batch8"]
+
+
+@pytest.mark.parametrize("name", ["serving", "steering_overhead", "guard_cost"])
 def test_numbers_that_cannot_be_are_refused_in_words(name: str) -> None:
     done = run_benchmark(name, "--rounds", "0")
 

@@ -6,11 +6,15 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from steering.neuron_set import NeuronSet
+from steering.guard import Rewrite
+from steering.languages import LANGUAGES
+from steering.neuron_set import NeuronSet, NeuronSetMetadata
 from steering.ui.chat import Chat
 from steering.ui.launching import build_page, open_page
 from tests.browser.visit import Visit
@@ -18,17 +22,20 @@ from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 pytestmark = pytest.mark.browser
 
+ARABIC = "القطة تنام على الأريكة. هي تحب الشمس ولا تريد أن تتحرك."
+JAPANESE = "猫はソファで寝ています。日なたが好きなので、動きたくないのです。"
+
 
 @pytest.fixture(scope="module")
-def serve(toy_set: NeuronSet) -> Iterator[Callable[[ScriptedEngine], str]]:
+def serve(toy_set: NeuronSet) -> Iterator[Callable[..., str]]:
     """Serve the page of the bundled model with a scripted engine: its address."""
     pages = []
 
-    def start(engine: ScriptedEngine) -> str:
+    def start(engine: ScriptedEngine, neurons: NeuronSet = toy_set) -> str:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
-        page = build_page(Chat(engine, toy_set, 40), model="bundled")  # type: ignore[arg-type]
+        page = build_page(Chat(engine, neurons, 40), model="bundled")  # type: ignore[arg-type]
         open_page(page, name="127.0.0.1", port=port)
         pages.append(page)
         return f"http://127.0.0.1:{port}/"
@@ -58,6 +65,12 @@ def visit(browser: Browser, url: str) -> Iterator[Visit]:
     yield visit
     context.close()
     assert visit.complaints == []
+
+
+def rename_language(neurons: NeuronSet, old: str, new: str) -> NeuronSet:
+    """Return the set with one language's place given to another."""
+    described = neurons.metadata.model_dump_json().replace(f'"{old}"', f'"{new}"')
+    return replace(neurons, metadata=NeuronSetMetadata.model_validate_json(described))
 
 
 def wait_until(is_true: Callable[[], bool], *, within_s: float = 5) -> None:
@@ -93,7 +106,8 @@ def test_off_gives_another_language_and_the_badge_says_so(visit: Visit) -> None:
     visit.ask("Where is the cat?")
 
     visit.expect("✗ English, French was chosen")
-    visit.expect(ENGLISH)
+    for sentence in ENGLISH.split(". "):
+        visit.expect(sentence)
 
 
 def test_no_forced_language_is_not_judged(visit: Visit) -> None:
@@ -149,7 +163,7 @@ def test_asking_again_replaces_the_answer(visit: Visit, engine: ScriptedEngine) 
     visit.ask("Where is the cat?")
     visit.expect("✓ French, as chosen")
     visit.page.get_by_label("Off").check()
-    visit.button("Ask again").click()
+    visit.button("Retry").click()
     visit.expect("✗ English, French was chosen")
 
     expect(visit.page.locator("#chat .user.message")).to_have_count(1)
@@ -169,18 +183,6 @@ def test_a_new_chat_forgets_also_while_an_answer_is_written(
 
     said = [message.content for message in engine.requests[-1].conversations[0]]
     assert said == ["¿Qué come el perro?"]
-
-
-def test_the_twin_stands_beside_the_answer(visit: Visit) -> None:
-    visit.page.get_by_label("Also show the answer without steering").check()
-    visit.ask("Where is the cat?")
-
-    visit.expect("✓ French, as chosen")
-    visit.expect("✗ English, French was chosen", "twin")
-    answer, twin = (visit.page.locator(f"#{name}").bounding_box() for name in ("chat", "twin"))
-    assert answer is not None
-    assert twin is not None
-    assert answer["x"] + answer["width"] <= twin["x"]
 
 
 def test_refusals_are_in_words_and_the_page_stays_usable(visit: Visit) -> None:
@@ -216,7 +218,7 @@ def test_while_the_model_loads_the_page_says_so(
 ) -> None:
     engine = ScriptedEngine(is_ready=False)
     visit = Visit(browser.new_page())
-    visit.page.goto(serve(engine))
+    visit.page.goto(serve(engine) + "?lang=fr")
     expect(visit.button("Loading the model …")).to_be_disabled()
     visit.ask("Where is the cat?")
     visit.expect("Loading the model …")
@@ -228,21 +230,233 @@ def test_while_the_model_loads_the_page_says_so(
     assert visit.complaints == []
 
 
+def test_the_chat_survives_a_reload_in_this_browser_alone(
+    visit: Visit, browser: Browser, url: str
+) -> None:
+    visit.ask("Where is the cat?")
+    visit.expect("✓ French, as chosen")
+    visit.page.reload()
+    visit.expect("✓ French, as chosen")
+    visit.ask("And the dog?")
+    expect(visit.answers()).to_have_count(2)
+    visit.expect("✓ French, as chosen")
+
+    stranger = browser.new_context()
+    other = Visit(stranger.new_page())
+    other.open(url)
+    expect(other.answers()).to_have_count(0)
+    stranger.close()
+
+
+def test_a_reload_in_mid_answer_stops_the_model_and_the_chat_goes_on(
+    visit: Visit, engine: ScriptedEngine
+) -> None:
+    visit.ask("forever")
+    visit.expect("Le chat")
+    visit.page.reload()
+    wait_until(lambda: engine.running == 0)
+    visit.complaints.clear()  # gradio's of the stream that the reload broke off
+    expect(visit.page.locator("#chat .user.message")).to_contain_text("forever")
+    visit.button("Send").wait_for()
+    visit.ask("Where is the cat?")
+
+    visit.expect("✓ French, as chosen")
+
+
+def test_a_question_can_be_edited_and_taken_back(visit: Visit, engine: ScriptedEngine) -> None:
+    visit.ask("Where is the cat?")
+    visit.expect("✓ French, as chosen")
+    visit.page.locator("#chat").get_by_role("button", name="Edit").first.click()
+    visit.page.locator("#chat textarea").fill("Where is the dog?")
+    visit.page.locator("#chat").get_by_role("button", name="Submit").click()
+    wait_until(lambda: len(engine.requests[-1].conversations[0]) == 1)
+    expect(visit.page.locator("#chat .user.message")).to_contain_text("Where is the dog?")
+    visit.expect("✓ French, as chosen")
+    visit.button("Undo").click()
+
+    expect(visit.answers()).to_have_count(0)
+    box = visit.page.get_by_role("textbox", name="Message")
+    expect(box).to_have_value("Where is the dog?")
+
+
+def test_what_is_off_target_is_marked_in_words_and_a_stronger_try_is_offered(visit: Visit) -> None:
+    visit.page.get_by_label("Off").check()
+    visit.ask("Where is the cat?")
+    visit.expect("✗ English, French was chosen")
+    expect(visit.answers().locator("mark.stray")).to_have_count(2)
+    expect(visit.answers().locator(".why").first).to_have_text("✗ English")
+    visit.page.get_by_text("Try stronger").click()
+
+    visit.expect("✓ French, as chosen")
+    expect(visit.page.get_by_label("Gentle")).to_be_checked()
+    expect(visit.answers()).to_have_count(1)
+
+
+def test_what_was_written_again_can_be_unfolded(
+    browser: Browser, serve: Callable[[ScriptedEngine], str]
+) -> None:
+    engine = ScriptedEngine()
+    engine.rewrites = (Rewrite(0, "The <b>cat</b> sleeps.", LANGUAGES["en"], 3, 1),)
+    visit = Visit(browser.new_page())
+    visit.open(serve(engine))
+    visit.ask("Where is the cat?")
+    visit.expect("1 passage was written again; before it was in: English")
+    passage = visit.page.get_by_text("The <b>cat</b> sleeps.")
+    if not passage.is_visible():
+        visit.page.get_by_text("Show what was written again").click()
+
+    expect(passage).to_be_visible()
+    visit.page.close()
+    assert visit.complaints == []
+
+
+def test_two_windows_do_not_mix_languages(visit: Visit, browser: Browser, url: str) -> None:
+    context = browser.new_context()
+    other = Visit(context.new_page())
+    other.open(url, "?lang=ja&steering=off")
+    visit.ask("Where is the cat?")
+    other.ask("Where is the dog?")
+
+    visit.expect("✓ French, as chosen")
+    other.expect("✗ English, Japanese was chosen")
+    assert "dog" not in visit.page.inner_text("#chat")
+    context.close()
+    assert other.complaints == []
+
+
+def test_by_keyboard_alone(visit: Visit) -> None:
+    """From the language to the message to the answer, and Stop, without a mouse."""
+    keyboard, page = visit.page.keyboard, visit.page
+    language = page.get_by_label("Answer language")
+    language.focus()
+    keyboard.press("Control+A")
+    keyboard.type("japan")
+    keyboard.press("Enter")
+    expect(language).to_have_value(re.compile("Japanese"))
+    tab_to(visit, "Off")
+    keyboard.press("Space")
+    tab_to(visit, "Message")
+    keyboard.type("forever")
+    keyboard.press("Enter")
+    visit.expect("The cat")
+    tab_to(visit, "Stop")
+    keyboard.press("Enter")
+
+    visit.expect("(stopped)")
+    visit.button("Send").wait_for()
+
+
+def tab_to(visit: Visit, name: str) -> None:
+    """Press Tab until what has this name has the focus."""
+    script = (
+        "name => { const at = document.activeElement; return [at.getAttribute('aria-label'), "
+        "at.innerText, at.value, at.labels && at.labels[0] && at.labels[0].innerText]"
+        ".some(text => (text || '').trim().toLowerCase() === name.toLowerCase()) }"
+    )
+    for _ in range(60):
+        visit.page.keyboard.press("Tab")
+        if visit.page.evaluate(script, name):
+            return
+    raise AssertionError(f"Tab never comes to '{name}'")
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "direction"),
+    [("ar", ARABIC, "rtl"), ("ja", JAPANESE, "ltr")],
+)
+def test_arabic_and_japanese_read_in_their_own_direction(
+    code: str, said: str, direction: str, browser: Browser, serve: Callable[..., str],
+    toy_set: NeuronSet,
+) -> None:  # fmt: skip
+    engine = ScriptedEngine()
+    engine.steered = said
+    visit = Visit(browser.new_page())
+    visit.open(serve(engine, rename_language(toy_set, "th", "ar")), f"?lang={code}")
+    visit.ask("Where is the cat?")
+    visit.expect(f"✓ {LANGUAGES[code].english_name}, as chosen")
+
+    paragraph = visit.answers().locator("p").first
+    expect(paragraph).to_contain_text(said[:10])
+    assert starts_at(paragraph) == ("right" if direction == "rtl" else "left")
+    question = visit.page.locator("#chat .user.message p").first
+    assert starts_at(question) == "left"
+    visit.page.close()
+    assert visit.complaints == []
+
+
+def starts_at(paragraph: Locator) -> str:
+    """The side at which a paragraph's first letter is drawn."""
+    return str(
+        paragraph.evaluate(
+            "node => { const range = document.createRange(); const walker = "
+            "document.createTreeWalker(node, NodeFilter.SHOW_TEXT); const text = walker.nextNode();"
+            " range.setStart(text, 0); range.setEnd(text, 1); const first = "
+            "range.getBoundingClientRect(); const box = node.getBoundingClientRect(); "
+            "return first.left - box.left < box.right - first.right ? 'left' : 'right' }"
+        )
+    )
+
+
+def test_script_in_an_answer_is_shown_and_never_run(
+    browser: Browser, serve: Callable[..., str]
+) -> None:
+    engine = ScriptedEngine()
+    engine.steered = "<script>document.title='bad'</script> <b onclick=alert(1)>Le chat</b> dort."
+    visit = Visit(browser.new_page())
+    visit.open(serve(engine))
+    visit.ask("Where is the cat?")
+    visit.expect("<script>document.title='bad'</script>")
+    visit.expect("<b onclick=alert(1)>Le chat</b>")
+
+    assert visit.page.title() == "Langsteer"
+    visit.page.close()
+    assert visit.complaints == []
+
+
+def test_a_message_without_end_is_refused(visit: Visit) -> None:
+    visit.ask("a" * 100_000)
+
+    expect(visit.page.get_by_text("The message has '100,000' characters.")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("button", "suffix"), [("Download JSON", "json"), ("Download Markdown", "md")]
+)
+def test_the_chat_can_be_saved(button: str, suffix: str, visit: Visit) -> None:
+    visit.ask("Where is the cat?")
+    visit.expect("✓ French, as chosen")
+    with visit.page.expect_download() as saved:
+        visit.button(button).click()
+    text = Path(saved.value.path()).read_text(encoding="utf-8")
+
+    assert saved.value.suggested_filename == f"langsteer-chat.{suffix}"
+    assert FRENCH in text
+    assert re.search(r"neuron_set_sha256\W+[0-9a-f]{64}", text)
+
+
+def test_copying_an_answer_copies_what_was_said(visit: Visit) -> None:
+    visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.page.get_by_label("Off").check()
+    visit.ask("Where is the cat?")
+    visit.expect("✗ English, French was chosen")
+    visit.page.locator("#chat").get_by_role("button", name="Copy").last.click()
+
+    assert visit.page.evaluate("navigator.clipboard.readText()") == ENGLISH
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_needs_no_sideways_scrolling(scheme: str, browser: Browser, url: str) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     visit = Visit(context.new_page())
     visit.open(url)
-    visit.page.get_by_label("Also show the answer without steering").check()
+    visit.page.get_by_role("button", name="Advanced").click()
+    visit.page.get_by_label("Off").check()
     visit.ask("Where_is_the_cat_" * 8)
-    visit.expect("✗ English, French was chosen", "twin")
+    visit.expect("✗ English, French was chosen")
 
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= 360
-    answer, twin = (visit.page.locator(f"#{name}").bounding_box() for name in ("chat", "twin"))
-    assert answer is not None
-    assert twin is not None
-    assert answer["y"] + answer["height"] <= twin["y"]
-    for badge in visit.page.locator(".badge").all():
+    assert visit.page.locator("mark.stray").count() == 2
+    for badge in visit.page.locator(".badge, mark.stray, .why").all():
         assert contrast(badge) >= 4.5
     context.close()
     assert visit.complaints == []

@@ -32,8 +32,8 @@ class Visit:
         if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1":
             self.complaints.append(f"asked {request.url}")
 
-    def open(self, url: str) -> None:
-        self.page.goto(url)
+    def open(self, url: str, query: str = "?lang=fr") -> None:
+        self.page.goto(url + query)
         self.button("Send").wait_for()
 
     def button(self, name: str) -> Locator:

@@ -1,7 +1,9 @@
-"""Prompt files: each of the three formats is recognised, read as it is, and refused by line."""
+"""Prompt files: each of the four formats is recognised, read as it is, and refused by line."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from steering.errors import CorpusError
 from steering.evaluation.forcing import ForcingPrompt
-from steering.evaluation.prompt_files import read_prompts
+from steering.evaluation.prompt_files import parse_prompts, read_prompts
 from steering.languages import LANGUAGES
 
 DE, EN, FR, JA = (LANGUAGES[code] for code in ("de", "en", "fr", "ja"))
@@ -247,3 +249,70 @@ def test_a_table_without_the_columns_is_named_among_others(tmp_path: Path) -> No
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"Cannot read '.*none\.jsonl' \(No such file"):
         read_prompts(tmp_path / "none.jsonl", targets=[FR])
+
+
+def table(*rows: tuple[str, ...], delimiter: str = ",") -> str:
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter).writerows(rows)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_plain_table_is_read_whatever_its_columns_are_divided_by(
+    tmp_path: Path, delimiter: str
+) -> None:
+    text = 'Where, oh; where\tare\n"they"?'
+    content = table(
+        ("Target", " Text", "note", "language"), ("fr", text, "x", "en"), ("ja", "Who?", "", "en"),
+        delimiter=delimiter,
+    )  # fmt: skip
+
+    read = read_prompts(write(tmp_path / "p.csv", content), targets=[FR, JA])
+
+    assert read.format == "csv"
+    assert [(p.text, p.language, p.target) for p in read.prompts] == [
+        (text, EN, FR),
+        ("Who?", EN, JA),
+    ]
+    assert read.notes == ()
+
+
+def test_a_language_that_a_file_does_not_name_is_guessed_and_that_is_said(tmp_path: Path) -> None:
+    texts = ("Où est le chat de la voisine ?", "犬は何を食べますか。")
+    plain = write(tmp_path / "p.csv", table(("text", "target"), *((text, "en") for text in texts)))
+    rows = [{"prompt": text, "target": "en"} for text in texts]
+
+    for path in (plain, write(tmp_path / "p.jsonl", lines(*rows))):
+        read = read_prompts(path, targets=[EN])
+
+        assert [p.language for p in read.prompts] == [FR, JA]
+        assert read.notes == ("In a language that was guessed, as the file does not name it: 2.",)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (table(("text", "target"), ("Who?",)), "1 cells for 2 columns"),
+        (table(("text", "target"), ("", "fr")), "an empty `text` or `target`"),
+        (table(("text", "target"), ("Who?", " ")), "an empty `text` or `target`"),
+        ('text,target\n"Who?,fr\n', "unexpected end of data"),
+    ],
+)
+def test_a_bad_row_of_a_plain_table_is_named(tmp_path: Path, content: str, problem: str) -> None:
+    path = write(tmp_path / "p.csv", content)
+
+    with pytest.raises(CorpusError, match=rf"{path}:2' is not a prompt \({problem}"):
+        read_prompts(path, targets=[FR])
+
+
+def test_a_quotation_mark_in_the_names_of_the_columns_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", 'text,"target\nWho?,fr"\n')
+
+    with pytest.raises(CorpusError, match="names of the columns go on"):
+        read_prompts(path, targets=[FR])
+
+
+def test_content_without_a_file_is_read_the_same_and_called_by_its_name() -> None:
+    assert len(parse_prompts(lines(OURS).encode(), name="p.jsonl", targets=[FR]).prompts) == 1
+    with pytest.raises(CorpusError, match=r"^'p\.csv:2' is not UTF-8"):
+        parse_prompts(b"text,target\n\xff,fr\n", name="p.csv", targets=[FR])

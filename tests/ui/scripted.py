@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 from steering.engine import EngineLoad
 from steering.generation import ReplyUpdate
-from steering.guard import GuardSpec
+from steering.guard import GuardSpec, Rewrite
 from steering.jobs import GenerationRequest
 
 ENGLISH = "The cat is sleeping on the sofa. It likes the sun and it does not want to move."
@@ -27,6 +27,8 @@ class ScriptedEngine:
         self.running = 0
         self.error = error
         self.word_s = 0.01
+        self.steered = FRENCH  # what it says where a plan edits anything
+        self.rewrites: tuple[Rewrite, ...] = ()  # that every answer tells of at its end
         self._is_ready = threading.Event()
         if is_ready:
             self.finish_loading()
@@ -71,7 +73,7 @@ class ScriptedEngine:
         message = request.conversations[0][-1].content
         if "fail" in message:
             raise RuntimeError("a secret of the program")
-        scripts = [FRENCH if plan.edits else ENGLISH for plan in request.plans]
+        scripts = [self.steered if plan.edits else ENGLISH for plan in request.plans]
         words = [script.split()[: 1 if "short" in message else None] for script in scripts]
         repeats = itertools.count(1) if "forever" in message else [1]
         note = ("The conversation is too long: 2 messages were left out.",) * rows
@@ -92,7 +94,14 @@ class ScriptedEngine:
                     settled=tuple(map(self._settled, texts, guards)),
                 )
         notes = note if "long" in message else ("",) * rows
-        yield ReplyUpdate(texts, ("end",) * rows, notes, len(said[0]), prompt_tokens=(5,) * rows)
+        yield ReplyUpdate(
+            texts,
+            ("end",) * rows,
+            notes,
+            len(said[0]),
+            prompt_tokens=(5,) * rows,
+            rewrites=(self.rewrites,) * rows,
+        )
 
     def _settled(self, text: str, guard: GuardSpec | None) -> int:
         """Under a guard, text is settled sentence by sentence."""

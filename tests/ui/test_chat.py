@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from steering.conversation import Message
-from steering.errors import PlanError, UnknownLanguageError
+from steering.errors import PlanError, SteeringError, UnknownLanguageError
 from steering.generation import ReplyUpdate
 from steering.languages import LANGUAGES
 from steering.steering_plan import NO_STEERING
@@ -32,12 +32,6 @@ def test_no_language_and_no_steering_leave_the_model_alone(
 ) -> None:
     assert last_of(chat, wish).texts == (ENGLISH,)
     assert engine.requests[0].plans == (NO_STEERING,)
-
-
-def test_a_twin_is_a_second_row_of_the_same_batch(chat: Chat, engine: ScriptedEngine) -> None:
-    assert last_of(chat, replace(FR, has_twin=True)).texts == (FRENCH, ENGLISH)
-    (request,) = engine.requests
-    assert request.conversations == (tuple(QUESTION),) * 2
 
 
 def test_a_stronger_level_edits_more(chat: Chat, engine: ScriptedEngine) -> None:
@@ -111,7 +105,7 @@ def test_none_is_no_language(text: str, chat: Chat) -> None:
 
 
 def test_a_language_may_have_a_region(chat: Chat) -> None:
-    assert chat.read_wish("fr-CA", "normal", has_twin=True) == replace(FR, has_twin=True)
+    assert chat.read_wish("fr-CA", "normal", Wish(None, seed=3)) == replace(FR, seed=3)
 
 
 def test_an_unknown_language_is_refused_with_the_nearest(chat: Chat) -> None:
@@ -134,3 +128,36 @@ def test_a_row_tells_how_it_ended_and_what_was_left_out() -> None:
 
 def test_an_empty_answer_has_no_badge(chat: Chat) -> None:
     assert "badge" not in chat.line_under("", FR, ["(stopped)"])
+
+
+def test_damping_adds_to_the_method_and_a_method_replaces_it(
+    chat: Chat, engine: ScriptedEngine
+) -> None:
+    for wish in (FR, replace(FR, is_damped=True), replace(FR, method="tokens")):
+        last_of(chat, wish)
+    own, damped, tokens = (request.plans[0] for request in engine.requests)
+
+    assert any((edit.scale < 1).any() for edit in damped.edits.values())
+    assert not any((edit.scale < 1).any() for edit in own.edits.values())
+    assert not tokens.edits
+    assert tokens.token_bias is not None
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        (Wish(None, method="magic"), "Unknown steering method 'magic'"),
+        (Wish(None, temperature=-1), "'temperature' is '-1'"),
+        (Wish(None, max_new_tokens=-1), "'max_new_tokens' is '-1'"),
+    ],
+)
+def test_what_cannot_be_is_refused(wish: Wish, expected: str, chat: Chat) -> None:
+    with pytest.raises(SteeringError, match=expected):
+        chat.read_wish("fr", "normal", wish)
+
+
+def test_nobody_gets_a_longer_answer_than_any_may_be(chat: Chat, engine: ScriptedEngine) -> None:
+    for length in (7, 4000):
+        last_of(chat, replace(FR, max_new_tokens=length))
+
+    assert [request.sampling.max_new_tokens for request in engine.requests] == [7, 40]

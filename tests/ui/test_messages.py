@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steering.conversation import Message
+from steering.countable_text import split_sentences
 from steering.ui import messages
-from steering.ui.messages import ShownMessage, show_answer, show_question, to_plain
+from steering.ui.messages import ShownMessage, Stray, show_answer, show_question, to_plain
 
 QUESTION = show_question("Where is the cat?")
 ANSWER = show_answer("Le chat dort.", "<span>✓ French</span>")
@@ -85,3 +86,23 @@ def test_questions_without_an_answer_are_left_out_but_the_last() -> None:
 
     assert messages.answerable(said) == said[1:]
     assert messages.answerable([]) == []
+
+
+@given(st.text(alphabet="ab<>&;!#[]()`.\n 鱼'\"-", min_size=1), st.sets(st.integers(0, 9)))
+def test_a_marked_answer_is_still_what_was_said(text: str, places: set[int]) -> None:
+    sentences = split_sentences(text)
+    strays = [Stray(s, "it's <b>") for place, s in enumerate(sentences) if place in places]
+
+    assert to_plain([show_answer(text, "badge", strays)]) == [Message("assistant", text)]
+
+
+def test_a_mark_leaves_the_lines_beginning_and_code_alone() -> None:
+    text = "- The cat sleeps.\n`The dog.` Oui."
+    strays = [Stray("- The cat sleeps.", "English"), Stray("`The dog.`", "English")]
+
+    shown = show_answer(text, "", strays)["content"][0]["text"]
+
+    assert shown == (
+        '- <mark class="stray">The cat sleeps.</mark><span class="why"> ✗ English</span>\n'
+        "`The dog.` Oui."
+    )

@@ -10,10 +10,10 @@ from steering.errors import PlanError
 from steering.neuron_set import NeuronSet
 from steering.steering_plan import NO_STEERING
 from steering.ui.chat import Chat
-from steering.ui.layout import Parts, lay_out
+from steering.ui.choices import Choices, lay_out_choices
 from steering.ui.making import Making
 from steering.ui.set_listeners import SetListeners
-from steering.ui.set_panel import duration, panel_html
+from steering.ui.set_panel import duration, lay_out_panel, panel_html
 from tests.toy import EN, FR, JA
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
@@ -52,22 +52,21 @@ def chat(engine: ScriptedEngine, maker: StillMaker) -> Chat:
 
 
 @pytest.fixture
-def parts(chat: Chat) -> Parts:
+def choices(chat: Chat) -> Choices:
     with gr.Blocks():
-        return lay_out(chat.languages, "org/model", has_set=False)
+        return lay_out_choices(chat, has_set=False)
 
 
 @pytest.fixture
-def listeners(parts: Parts, maker: StillMaker) -> SetListeners:
-    assert parts.panel is not None
-    return SetListeners(parts, parts.panel, maker)  # type: ignore[arg-type]  # all that it needs
+def listeners(choices: Choices, maker: StillMaker) -> SetListeners:
+    with gr.Blocks():
+        panel = lay_out_panel()
+    return SetListeners(choices, panel, maker)  # type: ignore[arg-type]  # all that it needs
 
 
-def test_without_a_set_nothing_can_be_chosen(parts: Parts) -> None:
-    assert parts.language.value == "none"
-    assert not parts.language.interactive
-    assert not parts.level.interactive
-    assert not parts.compare.interactive
+def test_without_a_set_nothing_can_be_chosen(choices: Choices) -> None:
+    assert choices.language.value == "none"
+    assert not any(component.interactive for component in choices.steering())
 
 
 def test_the_offer_says_what_is_asked_and_how_long_it_takes(
@@ -135,7 +134,7 @@ def test_what_went_wrong_is_escaped() -> None:
 
 
 def test_a_page_that_offered_the_set_says_that_it_is_there_and_forces_no_language(
-    listeners: SetListeners, maker: StillMaker, parts: Parts, toy_set: NeuronSet
+    listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
 ) -> None:
     maker.states = [Making("making")]
     seen = listeners.look("")[listeners.panel.seen]
@@ -145,15 +144,15 @@ def test_a_page_that_offered_the_set_says_that_it_is_there_and_forces_no_languag
 
     assert "ready" in shown[listeners.panel.words]
     assert shown[listeners.panel.column].visible
-    assert shown[parts.language].value == "none"
-    assert shown[parts.language].interactive
-    assert ("français (French)", "fr") in shown[parts.language].choices
-    assert shown[parts.level].interactive
+    assert shown[choices.language].value == "none"
+    assert shown[choices.language].interactive
+    assert ("français (French)", "fr") in shown[choices.language].choices
+    assert shown[choices.level].interactive
     assert shown[listeners.panel.timer].active is False
 
 
 def test_a_page_that_opens_later_speaks_of_no_set(
-    listeners: SetListeners, maker: StillMaker, parts: Parts, toy_set: NeuronSet
+    listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
 ) -> None:
     loading = listeners.look("")[listeners.panel.seen]
     maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
@@ -161,16 +160,16 @@ def test_a_page_that_opens_later_speaks_of_no_set(
     shown = listeners.look(loading)
 
     assert not shown[listeners.panel.column].visible
-    assert shown[parts.language].value == "fr"
+    assert shown[choices.language].value == "fr"
 
 
 def test_a_look_too_many_leaves_the_choices_alone(
-    listeners: SetListeners, maker: StillMaker, parts: Parts, toy_set: NeuronSet
+    listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
 ) -> None:
     maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
     seen = listeners.look("")[listeners.panel.seen]
 
-    assert parts.language not in listeners.look(seen)
+    assert choices.language not in listeners.look(seen)
 
 
 def test_people_chat_unsteered_until_there_is_a_set(

@@ -1,0 +1,50 @@
+"""What numbers were made with: when, by which version and commit, with which set and command.
+
+Knows git and the arguments, not what was measured.
+"""
+
+import argparse
+import shlex
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+import steering
+from steering.neuron_set import NeuronSet
+from steering.neuron_set_file import hash_neuron_set
+
+_ROOT = Path(__file__).resolve().parents[2]
+_GIT_S = 10.0  # longer than git ever takes
+
+
+def describe_run(options: argparse.Namespace, neurons: NeuronSet) -> dict[str, str | None]:
+    """Return what a file of numbers says of how it was made.
+
+    Args:
+        options: With `arguments`, the command line as it was typed.
+        neurons: The set that was steered with.
+    """
+    return {
+        "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "version": steering.__version__,
+        "commit": read_commit(_ROOT),
+        "neuron_set_sha256": hash_neuron_set(neurons),
+        "command": f"python -m steering {shlex.join(options.arguments)}",
+    }
+
+
+def read_commit(root: Path) -> str | None:
+    """Return the commit of a checkout, with `-dirty` behind it where files differ from it.
+
+    None if *root* is no checkout, such as an unpacked archive, or there is no git.
+    """
+    if not (root / ".git").exists():  # git would look further up, where others keep theirs
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607 - git is wherever the person has it
+            cwd=root, capture_output=True, text=True, check=False, timeout=_GIT_S,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
