@@ -90,7 +90,7 @@ mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
 .about h2 { font-size: 1.05rem; font-weight: 600; margin: 1rem 0 .25rem; }
 .about p, .about li { margin: .25rem 0; line-height: 1.5; }
 .about ul { list-style: disc; padding-inline-start: 1.25rem; margin: 0; }
-.about p:empty { display: none; }
+.about p:empty { margin: 0; }
 .about .trouble { color: #7c2d12; font-weight: 600; }
 .dark .about .trouble { color: #ffedd5; }
 .about-facts {
@@ -107,13 +107,6 @@ mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
 
 /* Gradio colours code by kind, too palely for either theme. */
 .cm-content, .cm-content span { color: var(--body-text-color) !important; }
-
-.message mark.stray {
-  background: none; color: inherit;
-  text-decoration: underline wavy #c2410c; text-underline-offset: .2em;
-}
-.message .why { font-size: .8125rem; font-weight: 600; color: #7c2d12; }
-.dark .message .why { color: #ffedd5; }
 
 #link, #link .html-container { padding: 0; min-height: 0; }
 #link p { margin: 0; font-size: .875rem; }

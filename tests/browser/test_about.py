@@ -39,7 +39,7 @@ def open_visit(browser: Browser, url: str) -> Iterator[Callable[..., Visit]]:
         visit = Visit(browser.new_context(**window).new_page())
         visits.append(visit)
         visit.page.add_init_script(script)
-        visit.open(url + query)
+        visit.open(url, query)
         return visit
 
     yield start
@@ -238,8 +238,10 @@ def test_the_tab_needs_no_sideways_scrolling_on_a_phone(
 
 def test_the_tab_is_reached_by_keyboard(open_visit: Callable[..., Visit]) -> None:
     page = open_visit().page
-    page.get_by_role("tab", name="Chat").focus()
-    page.keyboard.press("Tab")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "About & API":
+            break
     page.keyboard.press("Enter")
 
     expect(page.get_by_role("heading", name="From a program")).to_be_visible()

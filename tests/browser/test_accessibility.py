@@ -30,7 +30,7 @@ def visit(
         viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
     )
     visit = Visit(context.new_page())
-    visit.open(f"{url}?lang=fr")
+    visit.open(url)
     yield visit
     context.close()
     assert visit.complaints == []
