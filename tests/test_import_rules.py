@@ -36,6 +36,7 @@ USE = [
     "jobs",
     "engine",
     "zero_gpu",
+    "activity",
     "calibration",
     "evaluation",
     "report_card",
@@ -125,6 +126,7 @@ ALLOWED: dict[str, list[str]] = {
     ],
     "engine": [*WORDS, "hooks", "loading", "batch", "generation", "jobs"],
     "zero_gpu": [*WORDS, "loading", "batch", "generation", "jobs", "engine"],
+    "activity": [*WORDS, *DATA, "hooks", "loading", "conversation", "steerer", "batch"],
     "calibration": [
         *WORDS,
         *DATA,

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from steering.ui.about_tab import add_about_tab
 from steering.ui.chat import Chat
 from steering.ui.choices import lay_out_choices
+from steering.ui.inside_tab import add_inside_tab
 from steering.ui.layout import lay_out_chat, lay_out_head
 from steering.ui.listeners import connect
 from steering.ui.results_style import RESULTS_CSS
@@ -41,9 +42,12 @@ def build_page(chat: Chat, *, model: str, neuron_set: Path | None = None) -> gr.
         choices = lay_out_choices(chat, has_set=has_set)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab(label("tab_chat"), id="chat"):
-                connect(page, lay_out_chat(head, choices, model), chat, model)
+                parts = lay_out_chat(head, choices, model)
+                connect(page, parts, chat, model)
             with gr.Tab(label("tab_results"), id="results"):
                 add_results_tab(page, choices, chat, model=model, neuron_set=neuron_set)
+            with gr.Tab(label("tab_inside"), id="inside") as inside:
+                add_inside_tab(inside, parts, chat)
             with gr.Tab(label("tab_about"), id="about") as about:
                 add_about_tab(about, chat, choices, model)
     return page

@@ -95,7 +95,7 @@ def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
 
 def status_html(text: str) -> str:
     """Return what stands under the model's name, plain text given; read out when it changes."""
-    return f'<p role="status">{escape(text)}</p>'
+    return f'<p role="status" dir="auto">{escape(text)}</p>'
 
 
 def invitation(model: str, locale: str = "en") -> str:

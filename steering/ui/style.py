@@ -69,7 +69,8 @@ button { unicode-bidi: plaintext; }
 .placeholder { font-size: .925rem; }
 .example { padding: .5rem .75rem !important; }
 /* "New chat" forgets the conversation as a whole; this would forget what is shown alone. */
-#chat [aria-label="Clear"] { display: none; }
+#chat .icon-button-wrapper.top-panel { display: none; }
+#after button { flex: 0 1 auto; }
 /* Gradio covers what a failed listener was to fill; the conversation stays readable. */
 #chat > [data-testid="status-tracker"] { display: none; }
 
@@ -86,6 +87,38 @@ mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
 .dark .badge-bad { background: #7c2d12; color: #ffedd5; }
 .dark .badge-neutral { background: #334155; color: #e2e8f0; }
 .dark .note { color: #cbd5e1; }
+
+/* "Look inside": bars, and tokens over the code of the language that fired. */
+.inside .html-container { padding: 0; }
+.inside h3 { font-size: .95rem; font-weight: 600; margin: .5rem 0 .25rem; }
+.inside p { margin: .25rem 0; font-size: .925rem; overflow-wrap: anywhere; }
+.inside p, .inside h3, .inside summary { unicode-bidi: plaintext; text-align: start; }
+.inside-halves { display: grid; gap: .5rem 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); }
+.inside-halves section { min-width: 0; }
+.inside .bars text { font-size: 11px; text-anchor: middle; fill: currentColor; }
+.inside .bars line { stroke: currentColor; }
+.inside .bars .bar { fill: #2563eb; }
+.dark .inside .bars .bar { fill: #60a5fa; }
+.inside .scrolls { overflow: auto; max-height: 20rem; max-width: 100%; }
+.inside table, .inside tr { border: none; }
+.inside tr + tr, .inside thead + tr { border-top: 1px solid var(--border-color-primary); }
+.inside table { border-collapse: collapse; font-size: .875rem; width: auto; margin: 0; }
+.inside th, .inside td { padding: .15rem .6rem .15rem 0; text-align: start; border: none;
+  font-variant-numeric: tabular-nums; white-space: pre; font-weight: 400; background: none; }
+.inside thead th { font-weight: 600; }
+.inside td.wide { width: 8rem; min-width: 5rem; }
+.inside summary { cursor: pointer; font-size: .875rem; padding: .25rem 0; }
+.inside .tokens { display: flex; flex-wrap: wrap; gap: .25rem 1px; margin: .5rem 0; }
+.inside .token { display: inline-flex; flex-direction: column; align-items: center;
+  border-radius: .2rem; padding: 0 .1rem; min-width: 1.1rem; max-width: 100%; }
+.inside .said { white-space: pre-wrap; overflow-wrap: anywhere; min-height: 1.5em; }
+.inside .code { font-size: .75rem; line-height: 1.3; direction: ltr; }
+.inside .fired { background: hsl(var(--hue) 75% 88%); color: #111827; }
+.dark .inside .fired { background: hsl(var(--hue) 45% 24%); color: #f3f4f6; }
+.inside ul.legend { list-style: none; display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: 0;
+  margin: .25rem 0; font-size: .875rem; }
+.inside .said-whole { white-space: pre-wrap; unicode-bidi: plaintext; overflow-wrap: anywhere; }
 
 .about h2 { font-size: 1.05rem; font-weight: 600; margin: 1rem 0 .25rem; }
 .about p, .about li { margin: .25rem 0; line-height: 1.5; }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,8 +15,9 @@ from steering.guard import Rewrite
 from steering.languages import LANGUAGES
 from steering.neuron_set import NeuronSet, NeuronSetMetadata
 from steering.ui.chat import Chat
-from steering.ui.launching import build_page, open_page
-from tests.browser.visit import Visit
+from steering.ui.launching import build_page, close_page, open_page
+from tests.browser.visit import WAIT_MS, Visit
+from tests.started import free_port
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 pytestmark = pytest.mark.browser
@@ -32,9 +32,7 @@ def serve(toy_set: NeuronSet) -> Iterator[Callable[..., str]]:
     pages = []
 
     def start(engine: ScriptedEngine, neurons: NeuronSet = toy_set) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         page = build_page(Chat(engine, neurons, 40), model="bundled")  # type: ignore[arg-type]
         open_page(page, name="127.0.0.1", port=port)
         pages.append(page)
@@ -395,6 +393,29 @@ def starts_at(paragraph: Locator) -> str:
             "return first.left - box.left < box.right - first.right ? 'left' : 'right' }"
         )
     )
+
+
+def test_a_server_that_starts_again_in_mid_answer(browser: Browser, toy_set: NeuronSet) -> None:
+    port, engines = free_port(), [ScriptedEngine(), ScriptedEngine()]
+    visit = Visit(browser.new_page())
+    for number, engine in enumerate(engines):
+        engine.word_s = 0.03
+        page = build_page(Chat(engine, toy_set, 40), model="bundled")  # type: ignore[arg-type]
+        open_page(page, name="127.0.0.1", port=port)
+        if number == 0:
+            visit.open(f"http://127.0.0.1:{port}/")
+            visit.ask("forever")
+            visit.expect("Le chat")
+            close_page(page)
+            lost = visit.page.get_by_text("Connection to the server was lost").first
+            expect(lost).to_be_visible(timeout=WAIT_MS)
+    visit.button("Send").wait_for(timeout=3 * WAIT_MS)
+    visit.ask("Where is the cat?")
+
+    visit.expect("✓ French, as chosen")
+    expect(visit.page.locator("#chat .user.message").first).to_contain_text("forever")
+    visit.page.close()
+    close_page(page)
 
 
 def test_script_in_an_answer_is_shown_and_never_run(

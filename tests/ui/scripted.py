@@ -3,12 +3,14 @@
 import itertools
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Any
 
 from steering.engine import EngineLoad
 from steering.generation import ReplyUpdate
 from steering.guard import GuardSpec, Rewrite
 from steering.jobs import GenerationRequest
+from steering.loading import LoadedModel
 
 ENGLISH = "The cat is sleeping on the sofa. It likes the sun and it does not want to move."
 FRENCH = "Le chat dort sur le canapé. Il aime le soleil et il ne veut pas bouger de là."
@@ -29,6 +31,8 @@ class ScriptedEngine:
         self.word_s = 0.01
         self.steered = FRENCH  # what it says where a plan edits anything
         self.rewrites: tuple[Rewrite, ...] = ()  # that every answer tells of at its end
+        self.loaded: LoadedModel | None = None  # what `call` gives to functions
+        self.calls = 0
         self._is_ready = threading.Event()
         if is_ready:
             self.finish_loading()
@@ -48,6 +52,11 @@ class ScriptedEngine:
         assert self._is_ready.wait(timeout_s)
         if self.error is not None:
             raise self.error
+
+    def call(self, function: Callable[[Any], Any]) -> Any:
+        self.calls += 1
+        time.sleep(self.word_s)
+        return function(self.loaded)
 
     def stream(
         self,
