@@ -141,7 +141,7 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
     def look(request: gr.Request) -> tuple[Updates, list[str]]:
         accepted, locale = request.headers.get("accept-language"), locale_of(request)
         values, problems = read_link(dict(request.query_params), accepted, chat, locale=locale)
-        return {named[name]: one for name, one in values.items() if name in named}, problems
+        return {one: values.get(name, gr.skip()) for name, one in named.items()}, problems
 
     def read(request: gr.Request) -> Updates:
         return look(request)[0]

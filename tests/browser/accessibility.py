@@ -34,6 +34,11 @@ TOLERATED = (
         "Gradio's Chatbot has a list of buttons, without list items; each button says its number.",
     ),
     Tolerated(
+        "label-title-only",
+        ".search-input",
+        "Gradio's Dataframe names its search by a title and a placeholder, and takes no label.",
+    ),
+    Tolerated(
         "nested-interactive",
         ".toast-header",
         "Gradio's warnings close at a click anywhere; the button within them does the same.",
