@@ -182,7 +182,7 @@ def test_a_call_is_made_of_the_choices(make_chat: Callable[..., Chat]) -> None:
     assert plain.set_file is not None
     assert (plain.set_file.name, plain.method) == ("neuron_sets/bundled.safetensors", "")
     assert chat.neurons is not None
-    assert damped.method == f"{chat.neurons.metadata.steering_method}+damp/onset@0.5"
+    assert damped.method == f"{chat.neurons.metadata.steering_method}+damp@0.5"
     assert (plain.sampling.max_new_tokens, damped.sampling.max_new_tokens) == (40, 9)
 
 
