@@ -79,7 +79,8 @@ class Inside:
         """Return the language that the person chose here, else the one above the tabs."""
         here, above = values[self._inside.language], values[self._parts.choices.language]
         wanted = [str(here)] if values[self._inside.is_own] else []
-        code = first_choice(neurons.languages, [c for c in (*wanted, str(above)) if c != NO_LANGUAGE])
+        wanted += [] if above == NO_LANGUAGE else [str(above)]
+        code = first_choice(neurons.languages, wanted)
         return parse_language(code, known=neurons.languages)
 
     def _show_language(self, neurons: NeuronSet, language: Language, locale: str) -> Updates:
