@@ -14,6 +14,7 @@ from steering.cli import (
     chat,
     check,
     evaluate,
+    figures,
     import_set,
     inspect_set,
     make_dialogues,
@@ -28,6 +29,7 @@ _COMMANDS = (
     inspect_set,
     check,
     evaluate,
+    figures,
     chat,
 )
 
