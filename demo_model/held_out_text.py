@@ -6,7 +6,7 @@ never shows. Needs no file. Knows nothing of tokens or models.
 
 import random
 
-from demo_model.dialogues import held_out_prompt, render_answer
+from demo_model.dialogues import HeldOut, held_out_prompt, render_answer
 from demo_model.grammar.world import load_world
 
 
@@ -19,7 +19,7 @@ def held_out_texts(count: int, *, language: str, seed: int = 0) -> list[str]:
     texts = {}
     for number in range(count):
         rng = random.Random(f"held-out text:{seed}:{number}")
-        kind = "combination" if number % 2 else "wording"
+        kind: HeldOut = "combination" if number % 2 else "wording"
         prompt = held_out_prompt(rng, language, language, kind)
         answer = render_answer(
             frames[prompt.frame], prompt.slots, language, variant=rng.randrange(2)

@@ -142,7 +142,8 @@ def test_sharing_is_stacked_in_the_order_of_the_groups_up_to_one(
     plot_sharing(dict(reversed(SHARES.items())), tmp_path / "a.png")
 
     bars = [(bar.get_y(), bar.get_height()) for bar in drawn[0].axes[0].patches]  # type: ignore[attr-defined]
-    assert [height for _, height in bars] == [s for group in SHARES.values() for s in group]
+    heights = [share for group in SHARES.values() for share in group]
+    assert [height for _, height in bars] == pytest.approx(heights)
     assert bars[2][0] == 0.5
     assert bars[6][0] + bars[6][1] == pytest.approx(1)
 
