@@ -1,4 +1,4 @@
-"""`evaluate perplexity` as a command: killed and resumed, drawn, on the bundled grammar's text."""
+"""`evaluate perplexity` as a command: killed and resumed, drawn, on the bundled dialogues."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_another_model_needs_text_of_its_own(capsys: pytest.CaptureFixture[str])
     assert "`--text` is missing, and the model is 'some/model'" in capsys.readouterr().err
 
 
-def test_bundled_model_has_held_out_text_of_its_own(tmp_path: Path) -> None:
+def test_bundled_model_has_held_out_dialogues_of_its_own(tmp_path: Path) -> None:
     """One row of 24 tokens each: that it runs from a clean clone, not what comes out."""
     out = tmp_path / "out.json"
     options = ["--model", "bundled", "--rows", "1", "--row-tokens", "24", "--json", str(out)]

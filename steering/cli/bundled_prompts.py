@@ -6,6 +6,7 @@ The one place of the command line that knows `demo_model`, which is imported whe
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from steering.corpus_rows import Dialogue
 from steering.errors import SettingsError
 from steering.evaluation.forcing import ForcingPrompt
 from steering.languages import LANGUAGES, Language
@@ -43,16 +44,16 @@ def held_out_conversations(
     return [prompts for prompts in made if all(one.target in languages for one in prompts)]
 
 
-def held_out_texts(
+def held_out_dialogues(
     count: int, *, seed: int, languages: Sequence[Language]
-) -> dict[Language, list[str]]:
-    """Return up to *count* held-out texts of the grammar for every language.
+) -> dict[Language, list[Dialogue]]:
+    """Return up to *count* held-out questions, with their answers in the same language, for each.
 
     Raises:
         SettingsError: If the grammar does not hold a language.
     """
     from demo_model.grammar.language_pack import LANGUAGE_CODES
-    from demo_model.held_out_text import held_out_texts as make_texts
+    from demo_model.held_out_dialogues import held_out_dialogues as make_dialogues
 
     if missing := [str(one) for one in languages if one.code not in LANGUAGE_CODES]:
         raise SettingsError(
@@ -60,7 +61,10 @@ def held_out_texts(
             f"Expected languages among {', '.join(LANGUAGE_CODES)}; name a folder of held-out text "
             "with `--text`."
         )
-    return {one: make_texts(count, language=one.code, seed=seed) for one in languages}
+    return {
+        one: [Dialogue(*pair) for pair in make_dialogues(count, language=one.code, seed=seed)]
+        for one in languages
+    }
 
 
 def _convert(prompts: "Sequence[GrammarPrompt]") -> list[ForcingPrompt]:

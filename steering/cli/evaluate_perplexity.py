@@ -2,9 +2,9 @@
 
 import argparse
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from torch import Tensor
 from tqdm import tqdm
@@ -17,13 +17,18 @@ from steering.cli.arguments import (
     load_chosen_model,
     write_json,
 )
-from steering.cli.bundled_prompts import held_out_texts
+from steering.cli.bundled_prompts import held_out_dialogues
 from steering.conversation import context_tokens
 from steering.corpus import iter_text, open_corpus
 from steering.errors import SettingsError
 from steering.evaluation.figures import plot_perplexity
 from steering.evaluation.kept_losses import KeptLosses
-from steering.evaluation.perplexity import PerplexityChange, pack_rows, perplexity_change
+from steering.evaluation.perplexity import (
+    PerplexityChange,
+    pack_dialogues,
+    pack_rows,
+    perplexity_change,
+)
 from steering.evaluation.plots import check_plot_path
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
@@ -34,7 +39,10 @@ from steering.steerer import check_set_fits_model
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-_TOKENS_PER_TEXT = 16  # fewer than any language's texts of the grammar have on average
+# A model, a language and the tokens of a row -> token ids `(rows, tokens)`.
+PackText: TypeAlias = Callable[[LoadedModel, Language, int], Tensor]
+
+_TOKENS_PER_DIALOGUE = 16  # fewer than those of the grammar have on average in any language
 
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -46,7 +54,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "--text",
         type=Path,
         help="folder of held-out text, a file per language (default, of the bundled model alone: "
-        "questions and answers of its grammar that training never saw)",
+        "dialogues of its grammar that training never saw)",
     )
     parser.add_argument("--rows", type=int, default=40, help="rows of text per language")
     parser.add_argument("--row-tokens", type=int, default=192)
@@ -66,14 +74,11 @@ def run(options: argparse.Namespace) -> int:
     """Measure the perplexity change of every language's neurons."""
     _check(options)
     neurons = load_neuron_set(options.neuron_set)
-    lines = _lines(options, neurons)
+    pack = _choose_text(options, neurons)
     model = load_chosen_model(options)
     check_set_fits_model(neurons, model)
     row_tokens = min(options.row_tokens, context_tokens(model))
-    rows = {
-        language: pack_rows(model, texts, row_tokens=row_tokens, rows=options.rows)
-        for language, texts in lines.items()
-    }
+    rows = {language: pack(model, language, row_tokens) for language in neurons.languages}
     kept = _kept_losses(options, neurons, model, rows)
     change = _measure(options, neurons, model, rows, kept=kept)
     _report(options, change, rows)
@@ -102,13 +107,18 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
-def _lines(options: argparse.Namespace, neurons: NeuronSet) -> dict[Language, Iterable[str]]:
-    """Return the text of every language: of a folder, or of the bundled model's grammar."""
-    if options.text is None:
-        count = options.rows * options.row_tokens // _TOKENS_PER_TEXT + 1
-        return dict(held_out_texts(count, seed=options.seed, languages=neurons.languages))
-    corpus = open_corpus(options.text, neurons.languages, kind="text")
-    return {language: iter_text(corpus, language) for language in neurons.languages}
+def _choose_text(options: argparse.Namespace, neurons: NeuronSet) -> PackText:
+    """Find the text of a folder, or of the bundled model's grammar, before a model is loaded."""
+    if options.text is not None:
+        corpus = open_corpus(options.text, neurons.languages, kind="text")
+        return lambda model, language, tokens: pack_rows(
+            model, iter_text(corpus, language), row_tokens=tokens, rows=options.rows
+        )
+    count = options.rows * options.row_tokens // _TOKENS_PER_DIALOGUE + 10
+    held_out = held_out_dialogues(count, seed=options.seed, languages=neurons.languages)
+    return lambda model, language, tokens: pack_dialogues(
+        model, held_out[language], row_tokens=tokens, rows=options.rows
+    )
 
 
 def _kept_losses(
@@ -164,7 +174,7 @@ def _report(
     options: argparse.Namespace, change: PerplexityChange, rows: Mapping[Language, Tensor]
 ) -> None:
     """Print the matrix and what it says, and write what was asked for."""
-    text = "the grammar's held-out questions and answers"
+    text = "held-out dialogues of the grammar"
     text = text if options.text is None else options.text.resolve().name
     print(f"Nats per token and ratio of perplexities on {text}:\n\n{change.to_markdown()}\n")
     for sentence in change.verdict.by_language().values():

@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from steering.conversation import Message, encode_prompt
+from steering.corpus_rows import Dialogue
+from steering.errors import CorpusError
 from steering.evaluation.dominance import (
     Matrix,
     Verdict,
@@ -136,6 +139,36 @@ def pack_rows(model: LoadedModel, lines: Iterable[str], *, row_tokens: int, rows
             break
     count = max(1, min(rows, len(ids) // row_tokens))
     return torch.tensor(ids[: count * row_tokens]).view(count, -1)
+
+
+def pack_dialogues(
+    model: LoadedModel, dialogues: Iterable[Dialogue], *, row_tokens: int, rows: int
+) -> Tensor:
+    """Return rows of chats as the model's template writes them, int64 `(rows, tokens)`.
+
+    Every row is a chat from its beginning: one dialogue after another as its turns, cut where the
+    row is full. Fewer rows when there are too few dialogues.
+
+    Raises:
+        CorpusError: If they do not fill one row.
+    """
+    filled: list[list[int]] = []
+    messages: list[Message] = []
+    for dialogue in dialogues:
+        messages.append(Message("user", dialogue.prompt))
+        ids = encode_prompt(model.tokenizer, messages)
+        messages.append(Message("assistant", dialogue.answer))
+        if len(ids) >= row_tokens:
+            filled.append(ids[:row_tokens])
+            messages = []
+        if len(filled) == rows:
+            break
+    if not filled:
+        raise CorpusError(
+            f"The dialogues do not fill one row of '{row_tokens}' tokens. Expected more of them, "
+            "or shorter rows; lower `--row-tokens`."
+        )
+    return torch.tensor(filled)
 
 
 def perplexity_change(
