@@ -15,6 +15,7 @@ from steering.cli import (
     check,
     compare_sets,
     evaluate,
+    figures,
     import_set,
     inspect_set,
     make_dialogues,
@@ -32,6 +33,7 @@ _COMMANDS = (
     check,
     evaluate,
     sharing,
+    figures,
     chat,
 )
 

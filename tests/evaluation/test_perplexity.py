@@ -5,7 +5,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from steering.evaluation.perplexity import mean_nll_nats, pack_rows, perplexity_change
+from steering.corpus_rows import Dialogue
+from steering.errors import CorpusError
+from steering.evaluation.perplexity import (
+    mean_nll_nats,
+    pack_dialogues,
+    pack_rows,
+    perplexity_change,
+    template_marks,
+)
 from steering.loading import LoadedModel
 from steering.neuron_plans import deactivate
 from steering.steering_plan import NO_STEERING
@@ -85,3 +93,56 @@ def test_short_text_gives_one_short_row(load_tiny: LoadTiny) -> None:
 
     assert packed.shape[0] == 1
     assert packed.shape[1] <= 64
+
+
+def test_dialogues_fill_every_row_with_a_chat_from_its_beginning(load_tiny: LoadTiny) -> None:
+    model = load_tiny("llama")
+    dialogues = [Dialogue(f"Who is {n}?", f"{n} is here.") for n in range(30)]
+
+    packed = pack_dialogues(model, dialogues, row_tokens=40, rows=3)
+
+    shown = model.tokenizer.batch_decode(packed)
+    turns = [f"<|user|>Who is {n}?</s><|assistant|>{n} is here.</s>" for n in range(3)]
+    assert packed.shape == (3, 40)
+    assert f"<s>{''.join(turns)}".startswith(shown[0])
+    assert len(shown[0]) > len(f"<s>{turns[0]}")
+    assert all(row.startswith("<s><|user|>Who is ") for row in shown)
+    assert len({row[:20] for row in shown}) == 3
+
+
+def test_too_few_dialogues_give_fewer_rows_and_none_at_all_are_refused(load_tiny: LoadTiny) -> None:
+    model = load_tiny("llama")
+    dialogues = [Dialogue("Who?", "I am.")] * 5
+
+    assert pack_dialogues(model, dialogues, row_tokens=30, rows=9).shape[0] < 5
+    with pytest.raises(CorpusError, match=r"do not fill one row of '500' tokens"):
+        pack_dialogues(model, dialogues, row_tokens=500, rows=9)
+
+
+def test_uncounted_tokens_are_read_and_not_predicted(
+    load_tiny: LoadTiny, rows: torch.Tensor
+) -> None:
+    model = load_tiny("llama")
+    out = [int(rows[0, 3]), int(rows[2, 5]), int(rows[1, 0])]
+    with torch.inference_mode():
+        probs = model.model(input_ids=rows).logits.double().softmax(-1)
+    counted = [
+        -float(torch.log(probs[row, place - 1, token]))
+        for row, ids in enumerate(rows.tolist())
+        for place, token in enumerate(ids)
+        if place and token not in out
+    ]
+
+    nll = mean_nll_nats(model, rows, NO_STEERING, uncounted=out)
+
+    assert len(counted) < rows[:, 1:].numel()
+    assert nll == pytest.approx(sum(counted) / len(counted), abs=1e-4)
+
+
+def test_marks_of_the_template_are_its_special_tokens(load_tiny: LoadTiny) -> None:
+    model = load_tiny("llama")
+
+    marks = model.tokenizer.convert_ids_to_tokens(template_marks(model))
+
+    assert {"<s>", "</s>", "<|user|>", "<|assistant|>"} <= set(marks)
+    assert "the" not in marks
