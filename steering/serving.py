@@ -6,6 +6,7 @@ these do.
 """
 
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -61,6 +62,8 @@ def serve(settings: Settings) -> None:
     try:
         with _termination_as_interrupt():
             _open(page, settings, service)
+            gc.enable()  # off since `app.py` began
+            gc.freeze()  # what was imported stays, and need not be looked at again
             _wait_for_interrupt()
     finally:
         if maker is not None:
