@@ -88,10 +88,10 @@ def test_page_and_api_are_served_together(app_url: str, model_dir: Path, client:
     assert httpx.get(f"{app_url}gradio_api/app_id").status_code == 200
 
 
-def test_chat_is_the_only_endpoint_and_says_what_it_takes(client: Client) -> None:
+def test_chat_and_compare_are_the_only_endpoints_and_say_what_they_take(client: Client) -> None:
     api = client.view_api(return_format="dict", print_info=False)
 
-    assert list(api["named_endpoints"]) == ["/chat"]
+    assert sorted(api["named_endpoints"]) == ["/chat", "/compare"]
     assert api["unnamed_endpoints"] == {}
     parameters = api["named_endpoints"]["/chat"]["parameters"]
     assert [p["parameter_name"] for p in parameters] == [
