@@ -65,18 +65,18 @@ CSS = """
 #compare-box textarea { font-size: 16px; }
 #compare-status p { font-size: .925rem; min-height: 1.25rem; margin: 0; }
 #compare-status p { unicode-bidi: plaintext; text-align: start; }
-.columns { display: grid; grid-template-columns: minmax(0, 1fr); gap: .75rem; }
-.column {
+#compare-results .columns { display: grid; grid-template-columns: minmax(0, 1fr); gap: .75rem; }
+#compare-results .column {
   border: 1px solid var(--border-color-primary); border-radius: .5rem; padding: .75rem;
   display: flex; flex-direction: column; gap: .5rem; min-width: 0; overflow-wrap: anywhere;
 }
-.column h2 { font-size: 1rem; font-weight: 600; }
-.column .how, #compare-results .facts { font-size: .8125rem; color: #475569; }
-.dark .column .how { color: #cbd5e1; }
+#compare-results .column h2 { font-size: 1rem; font-weight: 600; }
+#compare-results .column .how, #compare-results .facts { font-size: .8125rem; color: #475569; }
+.dark #compare-results .column .how { color: #cbd5e1; }
 .dark #compare-results .facts { color: #cbd5e1; }
-.column .answer { display: flex; flex-direction: column; gap: .5rem; line-height: 1.7; }
-.column .answer p { white-space: pre-wrap; unicode-bidi: plaintext; text-align: start; }
-.column .answer .code { font-family: ui-monospace, monospace; unicode-bidi: isolate; }
+#compare-results .answer { display: flex; flex-direction: column; gap: .5rem; line-height: 1.7; }
+#compare-results .answer p { white-space: pre-wrap; unicode-bidi: plaintext; text-align: start; }
+#compare-results .answer .code { font-family: ui-monospace, monospace; unicode-bidi: isolate; }
 #compare-results .columns + .facts { margin-top: .75rem !important; }
 #compare-results .legend {
   display: flex; flex-wrap: wrap; gap: .25rem .75rem; list-style: none; padding: 0;
@@ -94,7 +94,7 @@ CSS = """
 .dark .said-unsure { background: #334155; color: #e2e8f0; }
 .in-words { font-size: .75rem; white-space: nowrap; margin: 0 .25rem; }
 @media (min-width: 761px) {
-  .columns { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  #compare-results .columns { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   .way-plain { order: -2; }
   .way-instructed { order: -1; }
 }
