@@ -408,7 +408,7 @@ def test_a_server_that_starts_again_in_mid_answer(browser: Browser, toy_set: Neu
             visit.expect("Le chat")
             close_page(page)
             lost = visit.page.get_by_text("Connection to the server was lost").first
-            expect(lost).to_be_visible(timeout=WAIT_MS)
+            expect(lost).to_be_visible(timeout=3 * WAIT_MS)
     visit.button("Send").wait_for(timeout=3 * WAIT_MS)
     visit.ask("Where is the cat?")
 
