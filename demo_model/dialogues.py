@@ -240,10 +240,11 @@ def held_out_prompts(count: int, *, seed: int = 0) -> list[Prompt]:
     kinds: tuple[HeldOut, ...] = ("wording", "combination", "pair")
     pairs = [(a, b) for a in LANGUAGE_CODES for b in LANGUAGE_CODES]
     rng.shuffle(pairs)
-    return [_held_out_prompt(rng, *pairs[i % 49], kinds[i % 3]) for i in range(count)]
+    return [held_out_prompt(rng, *pairs[i % 49], kinds[i % 3]) for i in range(count)]
 
 
-def _held_out_prompt(rng: random.Random, language: str, target: str, kind: HeldOut) -> Prompt:
+def held_out_prompt(rng: random.Random, language: str, target: str, kind: HeldOut) -> Prompt:
+    """Return a prompt that training never saw, of a kind; a wording where a pair has no frame."""
     pack = load_language_pack(language)
     frames = _frames_to_ask(kind, language, target)
     if not frames:  # this pair of languages has no held-out frame

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steering.corpus_rows import Dialogue
+from steering.errors import SettingsError
 from steering.evaluation.forcing import ForcingPrompt
 from steering.languages import LANGUAGES, Language
 
@@ -48,6 +50,29 @@ def parallel_questions_file() -> Path:
     from demo_model.parallel_questions import QUESTIONS_FILE
 
     return QUESTIONS_FILE
+
+
+def held_out_dialogues(
+    count: int, *, seed: int, languages: Sequence[Language]
+) -> dict[Language, list[Dialogue]]:
+    """Return up to *count* held-out questions, with their answers in the same language, for each.
+
+    Raises:
+        SettingsError: If the grammar does not hold a language.
+    """
+    from demo_model.grammar.language_pack import LANGUAGE_CODES
+    from demo_model.held_out_dialogues import held_out_dialogues as make_dialogues
+
+    if missing := [str(one) for one in languages if one.code not in LANGUAGE_CODES]:
+        raise SettingsError(
+            f"The bundled grammar has no '{', '.join(missing)}', which the neuron set has. "
+            f"Expected languages among {', '.join(LANGUAGE_CODES)}; name a folder of held-out text "
+            "with `--text`."
+        )
+    return {
+        one: [Dialogue(*pair) for pair in make_dialogues(count, language=one.code, seed=seed)]
+        for one in languages
+    }
 
 
 def _convert(prompts: "Sequence[GrammarPrompt]") -> list[ForcingPrompt]:

@@ -15,6 +15,7 @@ from steering.cli import (
     check,
     compare_sets,
     evaluate,
+    figures,
     import_set,
     inspect_set,
     make_dialogues,
@@ -31,6 +32,7 @@ _COMMANDS = (
     compare_sets,
     check,
     evaluate,
+    figures,
     sharing,
     chat,
 )

@@ -3,18 +3,33 @@
 The mean negative log-likelihood (NLL, nats per token) of held-out text in language j while the
 neurons of language i are off, minus the same with nothing off; beside it, the same number of
 random neurons. exp of the change is the ratio of perplexities.
+
+In words: the change is how many nats more a token costs; in a formula, with x_t the tokens of text
+in language j, change[i][j] = mean_t(-log p(x_t | x_<t, neurons of i off)) - mean_t(-log p(x_t |
+x_<t)), and ratio[i][j] = exp(change[i][j]) = perplexity with / perplexity without.
 Source: Tang et al. 2024, section 3.2 (PPLC). Knows neither files nor how neurons were chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from steering.conversation import Message, encode_prompt
+from steering.corpus_rows import Dialogue
+from steering.errors import CorpusError
+from steering.evaluation.dominance import (
+    Matrix,
+    Verdict,
+    column_dominates,
+    ratios,
+    row_dominates,
+)
 from steering.hooks import input_device
 from steering.languages import Language
 from steering.neuron_plans import deactivate, deactivate_neurons
@@ -40,40 +55,52 @@ class PerplexityChange:
 
     languages: tuple[Language, ...]
     base_nll_nats: tuple[float, ...]
-    change_nats: tuple[tuple[float, ...], ...]
-    random_change_nats: tuple[tuple[float, ...], ...]
+    change_nats: Matrix
+    random_change_nats: Matrix
     neuron_counts: tuple[int, ...]
 
+    @property
+    def verdict(self) -> Verdict:
+        """Return whether the diagonal dominates, in words."""
+        codes = [str(language) for language in self.languages]
+        return Verdict(codes, self.neuron_counts, self.change_nats, self.random_change_nats)
+
     def own_suffers_most(self, row: int) -> bool:
-        """Say whether the language itself suffers most when its neurons are off."""
-        changes = self.change_nats[row]
-        return changes[row] == max(changes)
+        """Say whether the language itself suffers most when its neurons are off; a tie is none."""
+        return row_dominates(self.change_nats, row)
 
     def to_json(self) -> dict[str, object]:
-        """Return plain numbers, as `evaluate perplexity --json` writes them."""
+        """Return plain numbers and the verdict, as `evaluate perplexity --json` writes them."""
+        verdict = self.verdict
         return {
             "languages": [str(language) for language in self.languages],
             "base_nll_nats": list(self.base_nll_nats),
             "neuron_counts": list(self.neuron_counts),
-            "lape": {"change_nats": [list(row) for row in self.change_nats]},
-            "random": {"change_nats": [list(row) for row in self.random_change_nats]},
+            "lape": _matrix_json(self.change_nats),
+            "random": _matrix_json(self.random_change_nats),
+            "verdict": {"overall": verdict.overall(), "by_language": verdict.by_language()},
         }
 
     def to_markdown(self) -> str:
-        """Return the matrix, nats per token, and the random control of the diagonal."""
-        names = " | ".join(map(str, self.languages))
+        """Return the matrix, nats per token and ratio of perplexities, beside the random control.
+
+        The last two columns are measured on the language itself and on the one that suffers most.
+        """
+        codes = [str(language) for language in self.languages]
         lines = [
-            f"| off | neurons | {names} | own, random neurons |",
-            "|---" * (len(self.languages) + 3) + "|",
+            f"| off | neurons | {' | '.join(codes)} | own, random neurons | most, random neurons |",
+            "|---" * (len(codes) + 4) + "|",
         ]
-        for i, language in enumerate(self.languages):
+        for i, code in enumerate(codes):
             cells = " | ".join(
-                f"**{change:+.3f}**" if i == j else f"{change:+.3f}"
+                f"**{_cell(change)}**" if i == j else _cell(change)
                 for j, change in enumerate(self.change_nats[i])
             )
+            random = self.random_change_nats[i]
+            most = max(range(len(codes)), key=lambda j: random[j])
             lines.append(
-                f"| {language} | {self.neuron_counts[i]} | {cells} | "
-                f"{self.random_change_nats[i][i]:+.3f} |"
+                f"| {code} | {self.neuron_counts[i]} | {cells} | {_cell(random[i])} | "
+                f"{codes[most]} {_cell(random[most])} |"
             )
         return "\n".join(lines)
 
@@ -101,7 +128,7 @@ def mean_nll_nats(model: LoadedModel, rows: Tensor, plan: SteeringPlan) -> float
     return total / count
 
 
-def pack_rows(model: LoadedModel, lines: Sequence[str], *, row_tokens: int, rows: int) -> Tensor:
+def pack_rows(model: LoadedModel, lines: Iterable[str], *, row_tokens: int, rows: int) -> Tensor:
     """Return the first rows of packed text, int64 `(rows, tokens)`; fewer when text is short."""
     ids: list[int] = []
     separator = model.tokenizer.eos_token_id
@@ -114,6 +141,36 @@ def pack_rows(model: LoadedModel, lines: Sequence[str], *, row_tokens: int, rows
     return torch.tensor(ids[: count * row_tokens]).view(count, -1)
 
 
+def pack_dialogues(
+    model: LoadedModel, dialogues: Iterable[Dialogue], *, row_tokens: int, rows: int
+) -> Tensor:
+    """Return rows of chats as the model's template writes them, int64 `(rows, tokens)`.
+
+    Every row is a chat from its beginning: one dialogue after another as its turns, cut where the
+    row is full. Fewer rows when there are too few dialogues.
+
+    Raises:
+        CorpusError: If they do not fill one row.
+    """
+    filled: list[list[int]] = []
+    messages: list[Message] = []
+    for dialogue in dialogues:
+        messages.append(Message("user", dialogue.prompt))
+        ids = encode_prompt(model.tokenizer, messages)
+        messages.append(Message("assistant", dialogue.answer))
+        if len(ids) >= row_tokens:
+            filled.append(ids[:row_tokens])
+            messages = []
+        if len(filled) == rows:
+            break
+    if not filled:
+        raise CorpusError(
+            f"The dialogues do not fill one row of '{row_tokens}' tokens. Expected more of them, "
+            "or shorter rows; lower `--row-tokens`."
+        )
+    return torch.tensor(filled)
+
+
 def perplexity_change(
     model: LoadedModel,
     neurons: NeuronSet,
@@ -121,6 +178,8 @@ def perplexity_change(
     *,
     seed: int = 0,
     progress: Callable[[], None] | None = None,
+    known: Mapping[str, Sequence[float]] | None = None,
+    keep: Callable[[str, Sequence[float]], None] | None = None,
 ) -> PerplexityChange:
     """Switch every language's neurons off in turn, and as many random ones, and measure all.
 
@@ -130,27 +189,39 @@ def perplexity_change(
         rows: Per language of the set, token ids `(rows, tokens)` of held-out text.
         seed: Of the random neurons; they are drawn from all layers x neurons.
         progress: Called after each of the 2 x languages + 1 plans is measured.
+        known: Losses per name of a plan that an earlier run told *keep*; not measured again.
+        keep: Told the name and the losses, in the order of the languages, of every measured plan.
     """
-
-    def measure(plan: SteeringPlan) -> list[float]:
-        losses = [mean_nll_nats(model, rows[language], plan) for language in neurons.languages]
+    losses: dict[str, list[float]] = {}
+    for name, plan in _plans(neurons, seed):
+        if known is not None and name in known:
+            losses[name] = list(known[name])
+        else:
+            losses[name] = [mean_nll_nats(model, rows[lang], plan) for lang in neurons.languages]
+            if keep is not None:
+                keep(name, losses[name])
         if progress is not None:
             progress()
-        return losses
-
-    base = measure(NO_STEERING)
-    generator = torch.Generator().manual_seed(seed)
-    changes, random_changes, counts = [], [], []
-    for language in neurons.languages:
-        count = len(neurons.neurons_of(language))
-        own = measure(deactivate(neurons, language))
-        random = measure(_random_plan(neurons, count, generator))
-        changes.append(_minus(own, base))
-        random_changes.append(_minus(random, base))
-        counts.append(count)
+    base = losses["none"]
     return PerplexityChange(
-        neurons.languages, tuple(base), tuple(changes), tuple(random_changes), tuple(counts)
+        languages=neurons.languages,
+        base_nll_nats=tuple(base),
+        change_nats=tuple(_minus(losses[f"own {one}"], base) for one in neurons.languages),
+        random_change_nats=tuple(
+            _minus(losses[f"random {one}"], base) for one in neurons.languages
+        ),
+        neuron_counts=tuple(len(neurons.neurons_of(one)) for one in neurons.languages),
     )
+
+
+def _plans(neurons: NeuronSet, seed: int) -> Iterator[tuple[str, SteeringPlan]]:
+    """Yield what is measured, each with a name; the random ones depend on seed and order alone."""
+    yield "none", NO_STEERING
+    generator = torch.Generator().manual_seed(seed)
+    for language in neurons.languages:
+        yield f"own {language}", deactivate(neurons, language)
+        count = len(neurons.neurons_of(language))
+        yield f"random {language}", _random_plan(neurons, count, generator)
 
 
 def _minus(losses: Sequence[float], base: Sequence[float]) -> tuple[float, ...]:
@@ -163,3 +234,17 @@ def _random_plan(neurons: NeuronSet, count: int, generator: torch.Generator) -> 
         torch.randperm(neurons.metadata.layers * width, generator=generator)[:count].sort().values
     )
     return deactivate_neurons(flat // width, flat % width)
+
+
+def _cell(change: float) -> str:
+    return f"{change:+.3f} (x{math.exp(change):.2f})"
+
+
+def _matrix_json(changes: Matrix) -> dict[str, object]:
+    places = range(len(changes))
+    return {
+        "change_nats": [list(row) for row in changes],
+        "ratio": [list(row) for row in ratios(changes)],
+        "own_suffers_most": [row_dominates(changes, i) for i in places],
+        "suffers_most_from_own": [column_dominates(changes, i) for i in places],
+    }

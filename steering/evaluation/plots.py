@@ -12,6 +12,7 @@ import math
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,8 +33,8 @@ PLOT_SUFFIXES = (".png", ".svg")
 Draw: TypeAlias = "Callable[[Figure], None]"
 
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#595959"  # Okabe and Ito 2008, and a grey
-_COLOUR_MAP = "cividis"  # Nunez et al. 2018, PLOS ONE 13(7): lightness rises evenly
-_DARK_BELOW = 0.5  # of that map, where black letters cannot be read
+COLOUR_MAP = "cividis"  # Nunez et al. 2018, PLOS ONE 13(7): lightness rises evenly
+DARK_BELOW = 0.5  # of that map, where black letters cannot be read
 _DOTS_PER_INCH = 150
 _TITLE_WIDTH = 60  # signs, of a plot of a curve
 _NAME_WIDTH, _NAME_HEIGHT = 0.17, 0.045  # of a level, as shares of the axes
@@ -62,6 +63,19 @@ def check_plot_path(path: Path) -> None:
         raise _not_writable(path, "no such folder, or no permission")
 
 
+@dataclass(frozen=True, slots=True)
+class ForcingBar:
+    """What the two bars of one condition show.
+
+    Args:
+        lfs: Replies in the chosen language.
+        content: Replies in it that are right; None where nobody can tell.
+    """
+
+    lfs: Proportion
+    content: Proportion | None
+
+
 def plot_forcing(results: Mapping[str, ForcingResult], path: Path) -> None:
     """Draw LFS and content of every method as bars with 95% Wilson intervals.
 
@@ -72,23 +86,37 @@ def plot_forcing(results: Mapping[str, ForcingResult], path: Path) -> None:
     Raises:
         SettingsError: If there are no results, or the file cannot be written.
     """
-    _check_not_empty(results, path)
+    bars = {name: ForcingBar(result.lfs, result.content) for name, result in results.items()}
+    plot_forcing_bars(bars, path)
+
+
+def plot_forcing_bars(bars: Mapping[str, ForcingBar], path: Path) -> None:
+    """Draw what `plot_forcing` draws, from the numbers alone.
+
+    Args:
+        bars: Per name of a condition, drawn from top to bottom.
+        path: Ends in .png or .svg; an existing file is replaced.
+
+    Raises:
+        SettingsError: If there are no bars, or the file cannot be written.
+    """
+    check_not_empty(bars, path)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        lfs = {row: result.lfs for row, result in enumerate(results.values())}
-        content = {row: share for row, r in enumerate(results.values()) if (share := r.content)}
+        lfs = {row: bar.lfs for row, bar in enumerate(bars.values())}
+        content = {row: share for row, bar in enumerate(bars.values()) if (share := bar.content)}
         _bars(axes, lfs, offset=-0.19, colour=BLUE, label="in the chosen language (LFS)")
         if content:
             _bars(axes, content, offset=0.19, colour=ORANGE, label="and right (content)")
-        names = [f"{name} (n={len(result.outcomes)})" for name, result in results.items()]
+        names = [f"{name} (n={bar.lfs.trials})" for name, bar in bars.items()]
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(0, 1)
         axes.set_xlabel("share of replies, 95% Wilson interval")
         figure.legend(loc="outside upper center", ncols=2, frameon=False)
 
-    _write(path, draw, size=(7.0, 1.2 + 0.55 * len(results)))
+    write_figure(path, draw, size=(7.0, 1.2 + 0.55 * len(bars)))
 
 
 def plot_matrix(result: ForcingResult, path: Path) -> None:
@@ -101,7 +129,7 @@ def plot_matrix(result: ForcingResult, path: Path) -> None:
     Raises:
         SettingsError: If there are no outcomes, or the file cannot be written.
     """
-    _check_not_empty(result.outcomes, path)
+    check_not_empty(result.outcomes, path)
     matrix = success_matrix(result)
     targets = sorted({target for row in matrix.values() for target in row})
     rates = [[row[t].rate if t in row else math.nan for t in targets] for row in matrix.values()]
@@ -116,7 +144,7 @@ def plot_matrix(result: ForcingResult, path: Path) -> None:
         axes.set_title(result.condition)
         figure.colorbar(image, ax=axes, label="language forcing success")
 
-    _write(path, draw, size=(2.6 + 0.5 * len(targets), 1.6 + 0.4 * len(matrix)))
+    write_figure(path, draw, size=(2.6 + 0.5 * len(targets), 1.6 + 0.4 * len(matrix)))
 
 
 def plot_curve(
@@ -137,8 +165,8 @@ def plot_curve(
     Raises:
         SettingsError: If there are no points, or the file cannot be written.
     """
-    _check_not_empty(points, path)
-    _write(
+    check_not_empty(points, path)
+    write_figure(
         path,
         lambda figure: draw_curve(figure, points, levels=levels, title=title),
         size=(7.0, 4.2),
@@ -154,11 +182,11 @@ def draw_rates(
     has_percents: bool = True,
 ) -> AxesImage:
     """Draw rates, 0..1, as a heat map, with the percent in every cell; nan leaves a cell empty."""
-    image = axes.imshow(rates, cmap=_COLOUR_MAP, vmin=0, vmax=1, aspect="auto")
+    image = axes.imshow(rates, cmap=COLOUR_MAP, vmin=0, vmax=1, aspect="auto")
     for y, row in enumerate(rates):
         for x, rate in enumerate(row):
             if has_percents and not math.isnan(rate):
-                colour = "white" if rate < _DARK_BELOW else "black"
+                colour = "white" if rate < DARK_BELOW else "black"
                 axes.text(x, y, f"{rate:.0%}", ha="center", va="center", color=colour, size=8)
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
@@ -249,7 +277,8 @@ def _whiskers(shares: Sequence[Proportion]) -> tuple[list[float], list[float]]:
     return below, [max(0.0, high - rate) for rate, _, high in bounds]
 
 
-def _check_not_empty(measured: Mapping[str, object] | Sequence[object], path: Path) -> None:
+def check_not_empty(measured: Mapping[str, object] | Sequence[object], path: Path) -> None:
+    """Refuse to draw nothing."""
     if not measured:
         raise SettingsError(
             f"Cannot plot to '{path}': there are '0' measurements. Expected at least one; "
@@ -257,7 +286,7 @@ def _check_not_empty(measured: Mapping[str, object] | Sequence[object], path: Pa
         )
 
 
-def _write(path: Path, draw: Draw, *, size: tuple[float, float]) -> None:
+def write_figure(path: Path, draw: Draw, *, size: tuple[float, float]) -> None:
     """Draw a figure of *size* inches, write it to a temporary name and rename that."""
     check_plot_path(path)
     suffix = path.suffix.lower()

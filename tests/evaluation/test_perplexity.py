@@ -5,7 +5,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from steering.evaluation.perplexity import mean_nll_nats, pack_rows, perplexity_change
+from steering.corpus_rows import Dialogue
+from steering.errors import CorpusError
+from steering.evaluation.perplexity import (
+    mean_nll_nats,
+    pack_dialogues,
+    pack_rows,
+    perplexity_change,
+)
 from steering.loading import LoadedModel
 from steering.neuron_plans import deactivate
 from steering.steering_plan import NO_STEERING
@@ -85,3 +92,27 @@ def test_short_text_gives_one_short_row(load_tiny: LoadTiny) -> None:
 
     assert packed.shape[0] == 1
     assert packed.shape[1] <= 64
+
+
+def test_dialogues_fill_every_row_with_a_chat_from_its_beginning(load_tiny: LoadTiny) -> None:
+    model = load_tiny("llama")
+    dialogues = [Dialogue(f"Who is {n}?", f"{n} is here.") for n in range(30)]
+
+    packed = pack_dialogues(model, dialogues, row_tokens=40, rows=3)
+
+    shown = model.tokenizer.batch_decode(packed)
+    turns = [f"<|user|>Who is {n}?</s><|assistant|>{n} is here.</s>" for n in range(3)]
+    assert packed.shape == (3, 40)
+    assert f"<s>{''.join(turns)}".startswith(shown[0])
+    assert len(shown[0]) > len(f"<s>{turns[0]}")
+    assert all(row.startswith("<s><|user|>Who is ") for row in shown)
+    assert len({row[:20] for row in shown}) == 3
+
+
+def test_too_few_dialogues_give_fewer_rows_and_none_at_all_are_refused(load_tiny: LoadTiny) -> None:
+    model = load_tiny("llama")
+    dialogues = [Dialogue("Who?", "I am.")] * 5
+
+    assert pack_dialogues(model, dialogues, row_tokens=30, rows=9).shape[0] < 5
+    with pytest.raises(CorpusError, match=r"do not fill one row of '500' tokens"):
+        pack_dialogues(model, dialogues, row_tokens=500, rows=9)
