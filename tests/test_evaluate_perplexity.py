@@ -40,8 +40,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     losses: list[float] = []
     real = perplexity.mean_nll_nats
 
-    def collect(*arguments: object) -> float:
-        losses.append(real(*arguments))  # type: ignore[arg-type]  # as they come
+    def collect(*arguments: object, **options: object) -> float:
+        losses.append(real(*arguments, **options))  # type: ignore[arg-type]  # as they come
         return losses[-1]
 
     monkeypatch.setattr(perplexity, "mean_nll_nats", collect)
@@ -52,11 +52,11 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, measurements: int) -> None:
     """Let the command die as on Ctrl-C after so many measurements."""
     real, done = perplexity.mean_nll_nats, []
 
-    def measure(*arguments: object) -> float:
+    def measure(*arguments: object, **options: object) -> float:
         if len(done) == measurements:
             raise KeyboardInterrupt
         done.append(1)
-        return real(*arguments)  # type: ignore[arg-type]  # as they come
+        return real(*arguments, **options)  # type: ignore[arg-type]  # as they come
 
     monkeypatch.setattr(perplexity, "mean_nll_nats", measure)
 
@@ -161,6 +161,14 @@ def test_another_model_needs_text_of_its_own(capsys: pytest.CaptureFixture[str])
     assert main(["evaluate", "perplexity", "--model", "some/model"]) == 1
 
     assert "`--text` is missing, and the model is 'some/model'" in capsys.readouterr().err
+
+
+def test_rows_of_nothing_but_marks_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--model", "bundled", "--rows", "1", "--row-tokens", "2"]
+
+    assert main(["evaluate", "perplexity", *options]) == 1
+
+    assert "Rows of '2' tokens hold nothing that is predicted" in capsys.readouterr().err
 
 
 def test_bundled_model_has_held_out_dialogues_of_its_own(tmp_path: Path) -> None:

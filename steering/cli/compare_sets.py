@@ -16,7 +16,7 @@ from steering.cli.arguments import (
 )
 from steering.cli.conditions import plan_for_prompt
 from steering.cli.evaluate_forcing import choose_prompts
-from steering.cli.set_tables import (
+from steering.evaluation.set_tables import (
     comparison_json,
     counts_markdown,
     layers_markdown,

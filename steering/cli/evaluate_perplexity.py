@@ -28,6 +28,7 @@ from steering.evaluation.perplexity import (
     pack_dialogues,
     pack_rows,
     perplexity_change,
+    template_marks,
 )
 from steering.evaluation.plots import check_plot_path
 from steering.languages import Language
@@ -135,6 +136,7 @@ def _kept_losses(
     for language in neurons.languages:
         text.update(f"{language} {tuple(rows[language].shape)}".encode())
         text.update(rows[language].numpy().tobytes())
+    text.update(str(_uncounted(options, model)).encode())
     about = {
         "model": f"{identity.model_id} {identity.revision} {identity.tokenizer_sha256}",
         "neuron set": hashlib.sha256(options.neuron_set.read_bytes()).hexdigest(),
@@ -165,9 +167,14 @@ def _measure(
             rows,
             seed=options.seed,
             progress=lambda: _advance(bar),
-            known=None if kept is None else kept.losses,
-            keep=None if kept is None else kept.keep,
+            kept=kept,
+            uncounted=_uncounted(options, model),
         )
+
+
+def _uncounted(options: argparse.Namespace, model: LoadedModel) -> list[int]:
+    """Return the token ids that are not predicted: of chats the template's marks."""
+    return template_marks(model) if options.text is None else []
 
 
 def _report(

@@ -30,6 +30,7 @@ from steering.evaluation.dominance import (
     ratios,
     row_dominates,
 )
+from steering.evaluation.kept_losses import KeptLosses
 from steering.hooks import input_device
 from steering.languages import Language
 from steering.neuron_plans import deactivate, deactivate_neurons
@@ -39,6 +40,8 @@ from steering.steering_plan import NO_STEERING, SteeringPlan
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
+
+_NO_LOSS = -100  # the label that a loss leaves out
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +108,41 @@ class PerplexityChange:
         return "\n".join(lines)
 
 
-def mean_nll_nats(model: LoadedModel, rows: Tensor, plan: SteeringPlan) -> float:
+def mean_nll_nats(
+    model: LoadedModel, rows: Tensor, plan: SteeringPlan, *, uncounted: Sequence[int] = ()
+) -> float:
     """Return the mean negative log-likelihood per predicted token, in nats.
 
     Args:
         model: From `load_model`; left as it was.
         rows: Token ids, int64 `(rows, tokens)`; the first token of a row is not predicted.
         plan: Applied to all rows.
+        uncounted: Token ids that are read and not predicted, such as a chat template's marks.
+
+    Raises:
+        CorpusError: If nothing is predicted.
     """
     total, count = 0.0, 0
+    is_out = torch.tensor(sorted(uncounted), dtype=torch.int64)
     network = model.model
     with torch.inference_mode(), steered(network, [plan]):
         for batch in torch.split(rows, 8):
             ids = batch.to(input_device(network))
             logits = network(input_ids=ids, use_cache=False).logits[:, :-1]  # (B, T-1, V)
+            labels = batch[:, 1:].flatten()
+            labels = labels.masked_fill(torch.isin(labels, is_out), _NO_LOSS)
             loss = torch.nn.functional.cross_entropy(
                 logits.flatten(0, 1).float(),
-                ids[:, 1:].flatten().to(logits.device),
+                labels.to(logits.device),
                 reduction="sum",
+                ignore_index=_NO_LOSS,
             )
-            total, count = total + float(loss), count + ids[:, 1:].numel()
+            total, count = total + float(loss), count + int((labels != _NO_LOSS).sum())
+    if not count:
+        raise CorpusError(
+            f"Rows of '{rows.shape[1]}' tokens hold nothing that is predicted. Expected words in "
+            "them; raise `--row-tokens`."
+        )
     return total / count
 
 
@@ -147,7 +165,8 @@ def pack_dialogues(
     """Return rows of chats as the model's template writes them, int64 `(rows, tokens)`.
 
     Every row is a chat from its beginning: one dialogue after another as its turns, cut where the
-    row is full. Fewer rows when there are too few dialogues.
+    row is full. Fewer rows when there are too few dialogues. Many a model never learnt to predict
+    the template's marks: `template_marks` are to be left uncounted.
 
     Raises:
         CorpusError: If they do not fill one row.
@@ -171,6 +190,11 @@ def pack_dialogues(
     return torch.tensor(filled)
 
 
+def template_marks(model: LoadedModel) -> list[int]:
+    """Return the ids of special tokens, which is what a chat template's marks usually are."""
+    return sorted(model.tokenizer.all_special_ids)
+
+
 def perplexity_change(
     model: LoadedModel,
     neurons: NeuronSet,
@@ -178,8 +202,8 @@ def perplexity_change(
     *,
     seed: int = 0,
     progress: Callable[[], None] | None = None,
-    known: Mapping[str, Sequence[float]] | None = None,
-    keep: Callable[[str, Sequence[float]], None] | None = None,
+    kept: KeptLosses | None = None,
+    uncounted: Sequence[int] = (),
 ) -> PerplexityChange:
     """Switch every language's neurons off in turn, and as many random ones, and measure all.
 
@@ -189,17 +213,20 @@ def perplexity_change(
         rows: Per language of the set, token ids `(rows, tokens)` of held-out text.
         seed: Of the random neurons; they are drawn from all layers x neurons.
         progress: Called after each of the 2 x languages + 1 plans is measured.
-        known: Losses per name of a plan that an earlier run told *keep*; not measured again.
-        keep: Told the name and the losses, in the order of the languages, of every measured plan.
+        kept: Holds the losses of plans that an earlier run finished, and is told every other's.
+        uncounted: Token ids that are read and not predicted.
     """
     losses: dict[str, list[float]] = {}
     for name, plan in _plans(neurons, seed):
-        if known is not None and name in known:
-            losses[name] = list(known[name])
+        if kept is not None and name in kept.losses:
+            losses[name] = list(kept.losses[name])
         else:
-            losses[name] = [mean_nll_nats(model, rows[lang], plan) for lang in neurons.languages]
-            if keep is not None:
-                keep(name, losses[name])
+            losses[name] = [
+                mean_nll_nats(model, rows[language], plan, uncounted=uncounted)
+                for language in neurons.languages
+            ]
+            if kept is not None:
+                kept.keep(name, losses[name])
         if progress is not None:
             progress()
     base = losses["none"]

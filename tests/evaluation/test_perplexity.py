@@ -12,6 +12,7 @@ from steering.evaluation.perplexity import (
     pack_dialogues,
     pack_rows,
     perplexity_change,
+    template_marks,
 )
 from steering.loading import LoadedModel
 from steering.neuron_plans import deactivate
@@ -116,3 +117,32 @@ def test_too_few_dialogues_give_fewer_rows_and_none_at_all_are_refused(load_tiny
     assert pack_dialogues(model, dialogues, row_tokens=30, rows=9).shape[0] < 5
     with pytest.raises(CorpusError, match=r"do not fill one row of '500' tokens"):
         pack_dialogues(model, dialogues, row_tokens=500, rows=9)
+
+
+def test_uncounted_tokens_are_read_and_not_predicted(
+    load_tiny: LoadTiny, rows: torch.Tensor
+) -> None:
+    model = load_tiny("llama")
+    out = [int(rows[0, 3]), int(rows[2, 5]), int(rows[1, 0])]
+    with torch.inference_mode():
+        probs = model.model(input_ids=rows).logits.double().softmax(-1)
+    counted = [
+        -float(torch.log(probs[row, place - 1, token]))
+        for row, ids in enumerate(rows.tolist())
+        for place, token in enumerate(ids)
+        if place and token not in out
+    ]
+
+    nll = mean_nll_nats(model, rows, NO_STEERING, uncounted=out)
+
+    assert len(counted) < rows[:, 1:].numel()
+    assert nll == pytest.approx(sum(counted) / len(counted), abs=1e-4)
+
+
+def test_marks_of_the_template_are_its_special_tokens(load_tiny: LoadTiny) -> None:
+    model = load_tiny("llama")
+
+    marks = model.tokenizer.convert_ids_to_tokens(template_marks(model))
+
+    assert {"<s>", "</s>", "<|user|>", "<|assistant|>"} <= set(marks)
+    assert "the" not in marks
