@@ -5,6 +5,7 @@ What is measured of what is in `cli/report_parts.py`.
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,7 +117,7 @@ def _load_all_sets(options: argparse.Namespace) -> Sets:
     Raises:
         NeuronSetMismatchError: If two are of different models.
     """
-    is_bundled = options.neuron_set == BUNDLED_NEURON_SET
+    is_bundled = options.neuron_set.resolve() == BUNDLED_NEURON_SET
     paper = options.paper_set or (BUNDLED_PAPER_SET if is_bundled else options.neuron_set)
     wanted = [options.neuron_set, paper, *options.compare]
     paths = list({path.resolve(): path for path in reversed(wanted)}.values())[::-1]
@@ -136,7 +137,7 @@ def _load_all_sets(options: argparse.Namespace) -> Sets:
 
 def _take_or_measure(folder: StudyFolder, part: Part) -> MeasuredPart:
     if (kept := folder.take(part)) is not None:
-        tqdm.write(f"{part.heading}: as measured before.")
+        print(f"{part.heading}: as measured before.", file=sys.stderr)
         return kept
     with tqdm(total=part.steps, desc=part.heading, dynamic_ncols=True) as bar:
         return folder.measure(part, bar.update)

@@ -69,20 +69,15 @@ def to_json(report: Report) -> dict[str, object]:
     }
 
 
-def to_markdown(report: Report, *, figures: str = _FIGURES) -> str:
-    """Return the report as markdown.
-
-    Args:
-        report: What to say.
-        figures: Folder of the figures, as seen from the file.
-    """
+def to_markdown(report: Report) -> str:
+    """Return the report as markdown, which shows the figures beside it."""
     lines = [f"# {_escape(report.title)}", ""]
     lines += [f"- **{part.heading}.** {part.finding.summary}" for part in report.parts]
     lines += [f"- **{heading}**: left out. {why}" for heading, why in report.left_out.items()]
     for part in report.parts:
         lines += ["", f"## {part.heading}"]
         for block in part.finding.blocks:
-            lines += ["", _block_markdown(block, figures)]
+            lines += ["", _block_markdown(block)]
     lines += ["", "## How it was made", "", "| what | value |", "|---|---|"]
     lines += [f"| {name} | {_escape(value)} |" for name, value in report.made.items()]
     return "\n".join(lines) + "\n"
@@ -103,9 +98,9 @@ def read_table(markdown: str) -> list[list[Cell]]:
     return [rows[0], *rows[2:]]
 
 
-def _block_markdown(block: Block, figures: str) -> str:
+def _block_markdown(block: Block) -> str:
     if block.kind == "figure":
-        return f"![{_escape(block.text)}]({figures}/{block.figure})"
+        return f"![{_escape(block.text)}]({_FIGURES}/{block.figure})"
     return block.text
 
 
