@@ -7,6 +7,7 @@ that comes with a model, and compiles nothing. The family is checked before weig
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
@@ -41,6 +42,8 @@ ANY_DEVICE = "auto"  # all GPUs, and the memory for what does not fit there
 # The name of the small model that comes with the program, and where its files are.
 BUNDLED_MODEL = "bundled"
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "demo_model" / "weights"
+# Of two that load at once one may lack `lm_head`: transformers keeps all threads from tying it.
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,16 +277,17 @@ def _read_weights(
     from transformers import AutoModelForCausalLM
 
     try:
-        loaded: object = AutoModelForCausalLM.from_pretrained(
-            source.place,
-            config=config,
-            revision=source.revision,
-            dtype=dtype,
-            device_map=device if device == ANY_DEVICE else {"": device},
-            quantization_config=_quantization(quantize, dtype),
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with _one_at_a_time:
+            loaded: object = AutoModelForCausalLM.from_pretrained(
+                source.place,
+                config=config,
+                revision=source.revision,
+                dtype=dtype,
+                device_map=device if device == ANY_DEVICE else {"": device},
+                quantization_config=_quantization(quantize, dtype),
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except Exception as err:  # safetensors, bitsandbytes and torch each raise their own
         message = _explain_weights_error(source, err, quantize=quantize, device=device)
         raise ModelLoadError(message) from err

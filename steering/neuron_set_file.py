@@ -4,6 +4,7 @@ The format is described in docs/neuron-set-format.md. The same set gives the sam
 written to a temporary name and renamed. Knows nothing of models; `check_set_fits` compares.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -59,6 +60,7 @@ def save_neuron_set(neurons: NeuronSet, path: str | Path) -> None:
         ) from err
 
 
+@functools.lru_cache(maxsize=4)  # asked for with every answer of the page
 def hash_neuron_set(neurons: NeuronSet) -> str:
     """Return the SHA-256 of the file that a set makes, in hexadecimal digits."""
     return hashlib.sha256(_to_bytes(neurons)).hexdigest()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def test_unquantised_model_computes_what_was_saved(
     assert torch.equal(run(loaded.model), run(make_tiny_model("llama")))
     assert loaded.model.training is False
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_several_threads_may_load_at_once() -> None:
+    """The bundled model's weights are tied, which transformers forgets in one of two threads."""
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(lambda _: load_model(BUNDLED_MODEL), range(8)))
+
+    assert all(torch.equal(run(one.model), run(loaded[0].model)) for one in loaded)
 
 
 def test_every_family_loads_and_says_which_it_is(family: str, tiny_model_dir: MakeFolder) -> None:

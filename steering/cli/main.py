@@ -33,8 +33,8 @@ _COMMANDS = (
     compare_sets,
     check,
     evaluate,
-    figures,
     sharing,
+    figures,
     report,
     chat,
 )

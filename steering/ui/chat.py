@@ -202,10 +202,14 @@ class Chat:
             return None
         question = conversation[-1].content if conversation else ""
         source = language_of_prompt(question, languages=neurons.languages)
-        method = wish.method or default_method(neurons)
-        if wish.is_damped:
-            method += _DAMPING
-        return neurons, SteeringRequest(wish.language, method, wish.level, source)
+        return neurons, SteeringRequest(wish.language, method_of(wish, neurons), wish.level, source)
+
+
+def method_of(wish: Wish, neurons: NeuronSet) -> str:
+    """Return what a wish asks of `steering.methods`; empty for the set's own method."""
+    if not wish.is_damped:
+        return wish.method
+    return (wish.method or default_method(neurons)) + _DAMPING
 
 
 def notes_on(update: ReplyUpdate, row: int, locale: str = "en") -> tuple[str, ...]:

@@ -4,17 +4,19 @@ Lays their components out, reads what a link or a browser wishes at first, and m
 Knows languages, methods and words, not what is done with a choice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
 from steering.errors import SteeringError
 from steering.languages import Language, parse_language
 from steering.methods import METHODS, parse_method
 from steering.ui.chat import LEVELS, NO_LANGUAGE, Chat, Wish
+from steering.ui.share_link import offer_link
 from steering.ui.strings import label, preferred_codes, say
 
 _STEPS = 0.1  # of the slider of creativity
@@ -53,6 +55,14 @@ class Choices:
     def named(self) -> list[tuple[str, Component]]:
         """Return names and components, in the order of `all`."""
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+    def changes(self) -> list[Callable[..., Dependency]]:
+        """Return the events of their changes, by a person or a listener."""
+        return [
+            self.language.change, self.level.change, self.method.change, self.is_damped.change,
+            self.has_guard.change, self.max_new_tokens.change, self.temperature.change,
+            self.seed.change,
+        ]  # fmt: skip
 
     def steering(self) -> list[Component]:
         """Return those that mean something only where there is a neuron set."""
@@ -104,7 +114,9 @@ def lay_out_choices(chat: Chat, *, has_set: bool) -> Choices:
             elem_id="level",
         )
     with gr.Accordion(label("advanced"), open=False, elem_id="advanced"):
-        return Choices(language, level, *_lay_out_advanced(chat, is_open=has_set))
+        choices = Choices(language, level, *_lay_out_advanced(chat, is_open=has_set))
+        offer_link(choices.all(), link_js())
+    return choices
 
 
 def _lay_out_advanced(
@@ -155,13 +167,21 @@ def language_choices(languages: Sequence[Language]) -> list[tuple[Any, str]]:
 
 def first_choice(languages: Sequence[Language], wanted: Sequence[str] = ()) -> str:
     """Return the first wanted language that there is, else French, else one that is not English."""
-    codes = [language.code for language in languages]
+    codes = [*(language.code for language in languages), NO_LANGUAGE]
     preferred = (*wanted, "fr", *(code for code in codes if code != "en"))
-    return next((code for code in preferred if code in codes), NO_LANGUAGE)
+    return next(code for code in preferred if code in codes)
+
+
+def wanted_codes(request: gr.Request | None) -> list[str]:
+    """Return the languages that a link and a browser wish for, the most wanted first."""
+    if request is None:
+        return []
+    named = dict(request.query_params).get(_NAMES["language"], "").strip().lower()
+    return [named, *preferred_codes(request.headers.get("accept-language"))]
 
 
 def read_link(
-    query: Mapping[str, str], accept_language: str | None, chat: Chat
+    query: Mapping[str, str], accept_language: str | None, chat: Chat, *, locale: str = "en"
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the values that a link and a browser wish at first, and what is wrong with them.
 
@@ -169,9 +189,11 @@ def read_link(
         query: The link's, such as `{"lang": "fr"}`; what it does not name is left out.
         accept_language: The browser's header, for the language where the link has none.
         chat: Says which languages there are.
+        locale: Of whoever reads the problems.
 
     Returns:
-        Values by name as in `Choices`, and problems in words; what is wrong is left out.
+        Values by name as in `Choices`, and problems in words, plain text with what the link says
+        in it; what is wrong is left out.
     """
     problems: list[str] = []
     found: dict[str, Any] = {}
@@ -180,7 +202,7 @@ def read_link(
             try:
                 found[name] = _read_value(name, query[short].strip(), chat)
             except (SteeringError, ValueError) as err:
-                reason = str(err) if isinstance(err, SteeringError) else say("link_value")
+                reason = str(err) if isinstance(err, SteeringError) else say("link_value", locale)
                 problems.append(f"?{short}={query[short][:40]}: {reason}")
     if "language" not in found:
         found["language"] = first_choice(chat.languages, preferred_codes(accept_language))

@@ -12,7 +12,7 @@ from steering.errors import PlanError
 from steering.languages import Language, parse_language
 from steering.neuron_set import NeuronSet
 from steering.report_card.card import ReportCard, make_report_card
-from steering.ui.chat import Chat
+from steering.ui.chat import NO_LANGUAGE, Chat
 from steering.ui.chat_answers import list_answers
 from steering.ui.choices import first_choice, language_choices
 from steering.ui.inside_layout import InsideParts, group_choices
@@ -79,7 +79,8 @@ class Inside:
         """Return the language that the person chose here, else the one above the tabs."""
         here, above = values[self._inside.language], values[self._parts.choices.language]
         wanted = [str(here)] if values[self._inside.is_own] else []
-        code = first_choice(neurons.languages, [*wanted, str(above)])
+        wanted += [] if above == NO_LANGUAGE else [str(above)]
+        code = first_choice(neurons.languages, wanted)
         return parse_language(code, known=neurons.languages)
 
     def _show_language(self, neurons: NeuronSet, language: Language, locale: str) -> Updates:

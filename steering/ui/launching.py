@@ -10,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 from starlette.routing import BaseRoute
 
+from steering.ui.about_tab import add_about_tab
 from steering.ui.chat import Chat
 from steering.ui.choices import lay_out_choices
 from steering.ui.compare_tab import add_compare_tab
@@ -50,6 +51,8 @@ def build_page(chat: Chat, *, model: str, neuron_set: Path | None = None) -> gr.
                 add_results_tab(page, choices, chat, model=model, neuron_set=neuron_set)
             with gr.Tab(label("tab_inside"), id="inside") as inside:
                 add_inside_tab(inside, parts, chat)
+            with gr.Tab(label("tab_about"), id="about") as about:
+                add_about_tab(about, chat, choices, model)
     return page
 
 

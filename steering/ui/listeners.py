@@ -129,24 +129,30 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
 
 def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: str) -> None:
     """Show what the link and the browser's own memory say, and Send when the model is there."""
-    choices, head = parts.choices, parts.head
+    is_closed = set() if chat.neurons is not None else set(parts.choices.steering())
+    named = {name: one for name, one in parts.choices.named() if one not in is_closed}
+    head = parts.head
 
     def greet(request: gr.Request) -> Updates:
         locale = locale_of(request)
         words = head_html(model, has_set=chat.neurons is not None, locale=locale)
         return {head.words: words, parts.chat: gr.Chatbot(placeholder=invitation(model, locale))}
 
+    def look(request: gr.Request) -> tuple[Updates, list[str]]:
+        accepted, locale = request.headers.get("accept-language"), locale_of(request)
+        values, problems = read_link(dict(request.query_params), accepted, chat, locale=locale)
+        return {one: values.get(name, gr.skip()) for name, one in named.items()}, problems
+
     def read(request: gr.Request) -> Updates:
-        values, problems = read_link(
-            dict(request.query_params), request.headers.get("accept-language"), chat
-        )
-        for problem in problems:
-            gr.Warning(escape(problem, quote=False))
-        return {component: values[name] for name, component in choices.named() if name in values}
+        return look(request)[0]
+
+    def warn(request: gr.Request) -> None:
+        for problem in look(request)[1]:
+            gr.Warning(escape(problem, quote=False))  # a link may say anything
 
     page.load(greet, None, [head.words, parts.chat], **QUICK)
-    if chat.neurons is not None:
-        page.load(read, None, choices.all(), **QUICK)
+    page.load(read, None, list(named.values()), **QUICK)
+    page.load(warn, None, None, **CHECK)  # outside of the queue, a warning reaches nobody
     page.load(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
     news = [head.status, parts.send, head.timer]
     page.load(turns.look_at_model, None, news, **QUICK)

@@ -3,10 +3,12 @@
 Knows components and who makes the set, not how.
 """
 
+from collections.abc import Sequence
+
 import gradio as gr
 
 from steering.ui.chat import NO_LANGUAGE
-from steering.ui.choices import Choices, first_choice, language_choices
+from steering.ui.choices import Choices, first_choice, language_choices, wanted_codes
 from steering.ui.making import SetMaker
 from steering.ui.set_panel import STOP, PanelParts, panel_html
 from steering.ui.turns import Updates
@@ -21,12 +23,13 @@ class SetListeners:
         self.choices, self._maker = choices, maker
         self.panel = panel
 
-    def look(self, seen: str) -> Updates:
+    def look(self, seen: str, request: gr.Request | None = None) -> Updates:
         """Show how it stands; once there is a set, the timer has nothing more to do.
 
         Args:
             seen: What this page has shown before: whoever saw the offer is told of the set, and a
                 choice that was made since is left alone.
+            request: Says which language the link and the browser wish for.
         """
         panel, making = self.panel, self._maker.state()
         if seen == _SET:
@@ -48,27 +51,27 @@ class SetListeners:
             panel.seen: _OFFER if making.stage not in ("loading", "ready") else seen,
         }
         if making.stage == "ready":
-            shown |= self._open_choices(is_news=seen == _OFFER)
+            shown |= self._open_choices(wanted_codes(request), is_news=seen == _OFFER)
         return shown
 
-    def start(self, seen: str) -> Updates:
+    def start(self, seen: str, request: gr.Request | None = None) -> Updates:
         """Begin to make the set, unless somebody else did."""
         self._maker.start()
-        return self.look(seen)
+        return self.look(seen, request)
 
-    def stop(self, seen: str) -> Updates:
+    def stop(self, seen: str, request: gr.Request | None = None) -> Updates:
         """Stop making it, for everybody."""
         self._maker.stop()
-        return self.look(seen)
+        return self.look(seen, request)
 
-    def _open_choices(self, *, is_news: bool) -> Updates:
+    def _open_choices(self, wanted: Sequence[str], *, is_news: bool) -> Updates:
         """Let people choose among the set's languages; where it is news, nothing is chosen yet."""
         neurons = self._maker.neurons
         languages = neurons.languages if neurons is not None else ()
         return {
             self.choices.language: gr.Dropdown(
                 language_choices(languages),
-                value=NO_LANGUAGE if is_news else first_choice(languages),
+                value=NO_LANGUAGE if is_news else first_choice(languages, wanted),
                 interactive=True,
             ),
             self.choices.level: gr.Radio(interactive=True),

@@ -16,6 +16,8 @@ def make_theme() -> gr.themes.Base:
     ).set(
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
+        body_text_color_subdued="*neutral_600",  # of gradio's own, too pale to be read
+        body_text_color_subdued_dark="*neutral_300",
     )
 
 
@@ -102,6 +104,7 @@ CSS = """
   unicode-bidi: plaintext; text-align: start;
 }
 .message, .message p { overflow-wrap: anywhere; min-width: 0; }
+button { unicode-bidi: plaintext; }
 #chat pre { direction: ltr; unicode-bidi: isolate; }
 #box textarea { font-size: 16px; }
 
@@ -162,6 +165,35 @@ mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
 .inside ul.legend { list-style: none; display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: 0;
   margin: .25rem 0; font-size: .875rem; }
 .inside .said-whole { white-space: pre-wrap; unicode-bidi: plaintext; overflow-wrap: anywhere; }
+
+.about h2 { font-size: 1.05rem; font-weight: 600; margin: 1rem 0 .25rem; }
+.about p, .about li { margin: .25rem 0; line-height: 1.5; }
+.about ul { list-style: disc; padding-inline-start: 1.25rem; margin: 0; }
+.about p:empty { margin: 0; }
+.about .trouble { color: #7c2d12; font-weight: 600; }
+.dark .about .trouble { color: #ffedd5; }
+.about-facts {
+  overflow-x: auto; border: 1px solid var(--border-color-primary); border-radius: .5rem;
+}
+.about-facts table { width: 100%; border-collapse: collapse; font-size: .875rem; margin: 0; }
+.about-facts table, .about-facts tr { border: none; }
+.about-facts th, .about-facts td {
+  text-align: start; vertical-align: top; padding: .3rem .6rem; min-width: 7.5rem;
+  border: none; border-top: 1px solid var(--border-color-primary); overflow-wrap: anywhere;
+}
+.about-facts tbody th { font-weight: 600; }
+.about-facts thead th { border-top: none; }
+
+/* Gradio colours code by kind, too palely for either theme. */
+.cm-content, .cm-content span { color: var(--body-text-color) !important; }
+
+#link, #link .html-container { padding: 0; min-height: 0; }
+#link p { margin: 0; font-size: .875rem; }
+#link input {
+  width: 100%; margin-top: .25rem; padding: .4rem .6rem; font-size: .875rem;
+  color: var(--body-text-color); background: var(--input-background-fill);
+  border: 1px solid #64748b; border-radius: .375rem;
+}
 
 @media (max-width: 640px) { .placeholder { display: none; } }
 @media (prefers-reduced-motion: reduce) {

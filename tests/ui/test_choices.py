@@ -1,0 +1,183 @@
+"""Tests of the choices above all tabs: what a link wishes, what a browser wishes, and the link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from steering.languages import LANGUAGES
+from steering.methods import METHODS
+from steering.ui.chat import NO_LANGUAGE, Chat
+from steering.ui.choices import (
+    Choices,
+    first_choice,
+    language_choices,
+    lay_out_choices,
+    link_js,
+    read_link,
+    wanted_codes,
+)
+from steering.ui.strings import read_strings
+
+EN, FR, JA = (LANGUAGES[code] for code in ("en", "fr", "ja"))
+FULL = {
+    "lang": "fr", "steering": "strong", "method": "lape@5+diffmean/L1@1", "damp": "1",
+    "guard": "0", "length": "7", "creativity": "0.5", "seed": "12",
+}  # fmt: skip
+
+
+@pytest.fixture
+def choices(chat: Chat) -> Choices:
+    with gr.Blocks():
+        return lay_out_choices(chat, has_set=True)
+
+
+def read_values(choices: Choices, chat: Chat, **changes: object) -> Any:
+    values = {name: getattr(component, "value", None) for name, component in choices.named()}
+    return choices.read([*{**values, **changes}.values()], chat)
+
+
+def test_a_whole_link_sets_every_choice(chat: Chat) -> None:
+    values, problems = read_link(FULL, "ja", chat)
+
+    assert problems == []
+    assert values == {
+        "language": "fr", "level": "strong", "method": "lape@5+diffmean/L1@1", "is_damped": True,
+        "has_guard": False, "max_new_tokens": 7, "temperature": 0.5, "seed": 12,
+    }  # fmt: skip
+
+
+def test_a_links_values_are_those_that_a_wish_is_read_of(choices: Choices, chat: Chat) -> None:
+    values, _ = read_link(FULL, None, chat)
+    wish = read_values(choices, chat, **values)
+
+    assert (wish.language, wish.level, wish.method) == (FR, "strong", FULL["method"])
+    assert (wish.is_damped, wish.has_guard, wish.max_new_tokens) == (True, False, 7)
+    assert (wish.temperature, wish.seed) == (0.5, 12)
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ({"lang": "xx"}, "xx"),
+        ({"lang": "vi"}, "vi"),  # known, but not of this set
+        ({"lang": "fr,en"}, "fr,en"),
+        ({"steering": "<script>alert(1)</script>"}, "<script>alert(1)</script>"),
+        ({"steering": "brutal"}, "brutal"),
+        ({"method": "magic"}, "magic"),
+        ({"method": "lape'; drop"}, "lape'; drop"),
+        ({"damp": "yes"}, "yes"),
+        ({"guard": "2"}, "2"),
+        ({"length": "-3"}, "-3"),
+        ({"length": "0"}, "0"),
+        ({"length": "41"}, "41"),
+        ({"length": "many"}, "many"),
+        ({"creativity": "9"}, "9"),
+        ({"creativity": "nan"}, "nan"),
+        ({"seed": "-1"}, "-1"),
+        ({"seed": "inf"}, "inf"),
+        ({"seed": "1" * 400}, "1" * 40),
+    ],
+)
+def test_what_a_link_says_wrongly_is_named_and_left_out(
+    query: dict[str, str], named: str, chat: Chat
+) -> None:
+    values, problems = read_link(query, None, chat)
+
+    assert values == {"language": "fr"}
+    (problem,) = problems
+    ((name, _),) = query.items()
+    assert problem.startswith(f"?{name}={named}: ")
+    assert len(problem) < 600
+
+
+def test_all_problems_of_a_link_are_named_and_the_rest_of_it_counts(chat: Chat) -> None:
+    values, problems = read_link({**FULL, "lang": "xx", "length": "-3"}, "ja", chat)
+
+    assert len(problems) == 2
+    assert values["language"] == "ja"
+    assert values["level"] == "strong"
+    assert "max_new_tokens" not in values
+
+
+def test_a_number_that_makes_no_sense_is_told_in_the_readers_language(chat: Chat) -> None:
+    _, (problem,) = read_link({"length": "-3"}, None, chat, locale="ja")
+
+    assert problem == f"?length=-3: {read_strings()['link_value']['ja']}"
+
+
+@pytest.mark.parametrize("query", [{}, {"lang": " "}, {"__theme": "dark"}, {"length": ""}])
+def test_what_a_link_does_not_say_is_left_as_it_is(query: dict[str, str], chat: Chat) -> None:
+    assert read_link(query, None, chat) == ({"language": "fr"}, [])
+
+
+@pytest.mark.parametrize(
+    ("query", "header", "code"),
+    [
+        ({}, "ja,fr;q=0.5", "ja"),
+        ({}, "vi,ja;q=0.5", "ja"),
+        ({}, "en-GB", "en"),
+        ({}, "vi", "fr"),
+        ({}, None, "fr"),
+        ({"lang": "ja"}, "en", "ja"),
+        ({"lang": "JA"}, "en", "ja"),
+        ({"lang": "none"}, "en", NO_LANGUAGE),
+        ({"lang": "xx"}, "en", "en"),
+    ],
+)
+def test_the_link_decides_the_first_language_then_the_browser(
+    query: dict[str, str], header: str | None, code: str, chat: Chat
+) -> None:
+    headers = {} if header is None else {"accept-language": header}
+    request = gr.Request(query_params=query, headers=headers)
+
+    assert read_link(query, header, chat)[0]["language"] == code
+    assert first_choice(chat.languages, wanted_codes(request)) == code
+
+
+def test_nobody_who_asks_wishes_for_nothing() -> None:
+    assert wanted_codes(None) == []
+    assert first_choice((EN,)) == NO_LANGUAGE
+    assert first_choice(()) == NO_LANGUAGE
+
+
+def test_languages_are_named_in_both_ways_and_ordered_by_english_name() -> None:
+    (first, second, third, _) = language_choices((JA, FR, EN))
+
+    assert first == ("English", "en")
+    assert second == ("français (French)", "fr")
+    assert third == ("日本語 (Japanese)", "ja")
+
+
+def test_without_a_set_what_steers_is_closed_and_the_rest_open(
+    chat: Chat, make_chat: Callable[..., Chat]
+) -> None:
+    with gr.Blocks():
+        choices = lay_out_choices(chat, has_set=False)
+
+    assert not any(component.interactive for component in choices.steering())
+    assert choices.max_new_tokens.interactive is not False
+
+
+def test_the_components_as_they_are_laid_out_are_the_usual_wish(
+    choices: Choices, chat: Chat
+) -> None:
+    wish = read_values(choices, chat)
+
+    assert (wish.language, wish.level, wish.method) == (FR, "normal", "")
+    assert (wish.is_damped, wish.has_guard, wish.max_new_tokens) == (False, True, 40)
+
+
+def test_every_method_can_be_chosen(choices: Choices) -> None:
+    assert [value for _, value in choices.method.choices] == ["", *METHODS]
+
+
+def test_a_link_names_every_choice_in_the_order_of_its_components(choices: Choices) -> None:
+    function = link_js()
+    places = [function.index(f"'{name}'") for name in FULL]
+
+    assert len(choices.all()) == len(FULL)
+    assert places == sorted(places)
