@@ -162,6 +162,29 @@ def test_a_condition_that_a_set_has_nothing_for_is_left_out_and_named(
     assert forcing["notes"][0] in (tmp_path / "out/report.md").read_text()
 
 
+def test_a_set_that_cannot_steer_is_named_where_sets_are_compared(
+    write: Run, tmp_path: Path
+) -> None:
+    other = load_neuron_set(tmp_path / "other.safetensors")
+    counts = {"text": other.metadata.token_counts["text"]}
+    other = replace(
+        other,
+        metadata=other.metadata.model_copy(update={"token_counts": counts}),
+        control=None,
+        gate_means={"text": other.gate_means["text"]},
+        value_means={"text": other.value_means["text"]},
+        residual_means={"text": other.residual_means["text"]},
+    )
+    save_neuron_set(other, tmp_path / "text-only.safetensors")
+
+    assert write("--compare", tmp_path / "text-only.safetensors") == 0
+
+    content = json.loads((tmp_path / "out/report.json").read_text())
+    forcing = content["parts"]["comparison"]["numbers"]["forcing"]
+    assert list(forcing["methods"]) == ["none", "toy"]
+    assert "`text-only` was left out" in (tmp_path / "out/report.md").read_text()
+
+
 def test_questions_without_answers_give_groups_alone(
     write: Run, files: dict[str, Path], tmp_path: Path
 ) -> None:

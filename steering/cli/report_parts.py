@@ -157,7 +157,7 @@ def _sets_part(inputs: Inputs, common: Mapping[str, str]) -> Part:
         heading="The set" if len(inputs.sets.by_name) == 1 else "The sets",
         settings={**common, **_hash_sets(inputs.sets.by_name)},
         steps=len(inputs.sets.by_name),
-        measure=partial(describe_sets, inputs.sets.by_name),
+        measure=partial(describe_sets, sets=inputs.sets.by_name),
     )
 
 
@@ -176,7 +176,7 @@ def _forcing_part(
             "paper set": paper,
         },
         steps=len(task.prompts) * len(task.conditions),
-        measure=partial(measure_forcing, task, model),
+        measure=partial(measure_forcing, task=task, model=model),
     )
 
 
@@ -189,7 +189,9 @@ def _perplexity_part(
         heading=_TEXT_HEADING,
         settings={**common, "paper set": hash_neuron_set(neurons), "text": _hash_text(task)},
         steps=perplexity_steps(neurons),
-        measure=partial(measure_perplexity, task, neurons, model),
+        measure=partial(
+            measure_perplexity, task=task, named=(inputs.sets.paper, neurons), model=model
+        ),
     )
 
 
@@ -208,7 +210,7 @@ def _sharing_part(
         heading=_SHARING_HEADING,
         settings={**common, "questions": hashes["questions sha256"]},
         steps=len(questions.prompts) + changes * answers,
-        measure=partial(measure_shared, questions, model, how),
+        measure=partial(measure_shared, read=questions, model=model, options=how),
     )
 
 
@@ -228,7 +230,9 @@ def _comparison_part(
     steps = len(forcing.prompts) * len(forcing.conditions)
 
     def measure(_: Path, progress: Progress) -> Finding:
-        return compare_with(sets, model, forcing, perplexity, progress)
+        return compare_with(
+            progress, sets=sets, model=model, forcing=forcing, perplexity=perplexity
+        )
 
     return Part(
         name="comparison",

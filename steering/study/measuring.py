@@ -76,10 +76,10 @@ class PerplexityTask:
 
 
 def measure_forcing(
-    task: ForcingTask, model: LoadedModel, folder: Path, progress: Progress
+    folder: Path, progress: Progress, *, task: ForcingTask, model: LoadedModel
 ) -> Finding:
     """Ask all prompts under all conditions; draw the bars, and the matrix of the last condition."""
-    results = run_conditions(task, model, progress)
+    results = run_conditions(task, model=model, progress=progress)
     last = list(results)[-1]
     rates = ", ".join(f"{name} {result.lfs.rate:.1%}" for name, result in results.items())
     summary = f"In the chosen language of {len(task.prompts)} answers each: {rates}."
@@ -101,7 +101,7 @@ def measure_forcing(
 
 
 def run_conditions(
-    task: ForcingTask, model: LoadedModel, progress: Progress
+    task: ForcingTask, *, model: LoadedModel, progress: Progress
 ) -> dict[str, ForcingResult]:
     """Ask all prompts under all conditions, greedily."""
     return {
@@ -118,20 +118,35 @@ def run_conditions(
 
 
 def measure_perplexity(
-    task: PerplexityTask, neurons: NeuronSet, model: LoadedModel, folder: Path, progress: Progress
+    folder: Path,
+    progress: Progress,
+    *,
+    task: PerplexityTask,
+    named: tuple[str, NeuronSet],
+    model: LoadedModel,
 ) -> Finding:
-    """Switch every language's neurons off in turn; the sentences say whose diagonal dominates."""
-    change = change_perplexity(task, neurons, model, progress)
+    """Switch every language's neurons off in turn; the sentences say whose diagonal dominates.
+
+    Args:
+        folder: For the figure.
+        progress: Called with 1 per plan.
+        task: What is measured on.
+        named: The set, after its name.
+        model: Its model.
+    """
+    name, neurons = named
+    change = change_perplexity(task, neurons=neurons, model=model, progress=progress)
     verdict = change.verdict
     blocks = [
-        Block("words", f"Nats per token, and ratio of perplexities, on {task.text}: rows are "
-              "switched off, columns measured. Beside it as many random neurons."),
+        Block("words", f"Neurons of `{name}`; nats per token, and ratio of perplexities, on "
+              f"{task.text}: rows are switched off, columns measured. Beside it as many random "
+              "neurons."),
         Block("table", change.to_markdown()),
         *(Block("words", sentence) for sentence in verdict.by_language().values()),
         figure(folder, "perplexity", "Perplexity change, nats per token.",
                partial(plot_perplexity, change)),
     ]  # fmt: skip
-    numbers = {"text": task.text, "tokens": _count_tokens(task), "seed": task.seed}
+    numbers = {"set": name, "text": task.text, "tokens": _count_tokens(task), "seed": task.seed}
     return Finding(verdict.overall(), numbers | change.to_json(), tuple(blocks))
 
 
@@ -141,11 +156,12 @@ def sharing_changes() -> list[Change]:
 
 
 def measure_shared(
+    folder: Path,
+    progress: Progress,
+    *,
     read: ParallelPrompts,
     model: LoadedModel,
     options: AccuracyOptions,
-    folder: Path,
-    progress: Progress,
 ) -> Finding:
     """Sort neurons into groups on parallel prompts; then switch groups off and amplify them.
 
@@ -187,7 +203,7 @@ def perplexity_steps(neurons: NeuronSet) -> int:
 
 
 def change_perplexity(
-    task: PerplexityTask, neurons: NeuronSet, model: LoadedModel, progress: Progress
+    task: PerplexityTask, *, neurons: NeuronSet, model: LoadedModel, progress: Progress
 ) -> PerplexityChange:
     """Switch every language's neurons off in turn, on the rows of the task."""
     return perplexity_change(

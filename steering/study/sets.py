@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _CARD_SECTIONS = ("Languages", "Layers", "Shared neurons")
 
 
-def describe_sets(sets: Mapping[str, NeuronSet], folder: Path, progress: Progress) -> Finding:
+def describe_sets(folder: Path, progress: Progress, *, sets: Mapping[str, NeuronSet]) -> Finding:
     """Return the report card of every set, with its layers and overlaps drawn."""
     numbers: dict[str, object] = {}
     blocks: list[Block] = []
@@ -74,20 +74,21 @@ def describe_sets(sets: Mapping[str, NeuronSet], folder: Path, progress: Progres
 
 
 def compare_with(
+    progress: Progress,
+    *,
     sets: Mapping[str, NeuronSet],
     model: LoadedModel,
     forcing: ForcingTask,
     perplexity: PerplexityTask | None,
-    progress: Progress,
 ) -> Finding:
     """Compare the set with others: neurons, ranks, and what each does to answers and perplexity.
 
     Args:
+        progress: Called with 1 per plan and per answer.
         sets: At least two, of one model; the first is the report's.
         model: Theirs.
         forcing: With one condition per set.
         perplexity: None where there is no held-out text.
-        progress: Called with 1 per plan and per answer.
     """
     comparison = compare_sets(sets)
     blocks = [
@@ -101,14 +102,16 @@ def compare_with(
     numbers = _without_lists(comparison)
     if perplexity is not None:
         changes = {
-            name: change_perplexity(perplexity, one, model, progress) for name, one in sets.items()
+            name: change_perplexity(perplexity, neurons=one, model=model, progress=progress)
+            for name, one in sets.items()
         }
         blocks += [Block("words", "Neurons of a language switched off:"),
                    Block("table", perplexity_markdown(changes))]  # fmt: skip
         numbers["perplexity"] = {name: change.to_json() for name, change in changes.items()}
-    results = run_conditions(forcing, model, progress)
+    results = run_conditions(forcing, model=model, progress=progress)
     blocks += [Block("words", "Language forcing by the neurons of each set alone (`lape`):"),
                Block("table", methods_markdown(results, languages=forcing.languages))]  # fmt: skip
+    blocks += [Block("words", note) for note in forcing.notes]
     numbers["forcing"] = forcing_json(forcing, results)
     shared = ", ".join(
         f"`{pair.first}` and `{pair.second}` {_number(pair.mean_jaccard)}"
