@@ -42,6 +42,7 @@ USE = [
     "calibration",
     "evaluation",
     "report_card",
+    "study",
     "export",
 ]
 SURFACES = ["cli", "api", "ui"]
@@ -162,8 +163,10 @@ ALLOWED: dict[str, list[str]] = {
         "batch",
         "generation",
         "calibration",
+        "set_comparison",
     ],
     "report_card": [*WORDS, *DATA, "evaluation"],
+    "study": [*WORDS, *DATA, "loading", "set_comparison", "evaluation", "report_card"],
     "export": ["steering_plan", "architectures", "loading", "errors"],
     "settings": ["errors", "languages", "bundled", "loading"],
     "bundled": ["loading"],

@@ -16,7 +16,12 @@ from steering.cli.arguments import (
 )
 from steering.cli.conditions import plan_for_prompt
 from steering.cli.evaluate_forcing import choose_prompts
-from steering.cli.set_tables import (
+from steering.conversation import context_tokens
+from steering.corpus import iter_text, open_corpus
+from steering.evaluation.forcing import Condition, ForcingPrompt, ForcingResult, run_forcing
+from steering.evaluation.perplexity import PerplexityChange, pack_rows, perplexity_change
+from steering.evaluation.report import methods_markdown
+from steering.evaluation.set_tables import (
     comparison_json,
     counts_markdown,
     layers_markdown,
@@ -24,11 +29,6 @@ from steering.cli.set_tables import (
     perplexity_markdown,
     ranks_markdown,
 )
-from steering.conversation import context_tokens
-from steering.corpus import iter_text, open_corpus
-from steering.evaluation.forcing import Condition, ForcingPrompt, ForcingResult, run_forcing
-from steering.evaluation.perplexity import PerplexityChange, pack_rows, perplexity_change
-from steering.evaluation.report import methods_markdown
 from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         check_at_least(1, forcing=options.forcing)
     if options.json:
         check_writable(options.json)
-    sets = _load_sets(options.sets)
+    sets = load_sets(options.sets)
     comparison = compare_sets(sets)
     _print_comparison(comparison)
     content = comparison_json(comparison)
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _load_sets(paths: list[Path]) -> dict[str, NeuronSet]:
+def load_sets(paths: list[Path]) -> dict[str, NeuronSet]:
     """Load every set under the shortest name that tells it from the others."""
     sets: dict[str, NeuronSet] = {}
     stems = [path.stem for path in paths]
@@ -161,7 +161,7 @@ def _measure_forcing(
     )
     prompts = choose_prompts(asked, comparison.languages)
     conditions = [Condition("none", lambda _: NO_STEERING)]
-    conditions += [_condition(name, neurons) for name, neurons in sets.items()]
+    conditions += [condition_of_set(name, neurons) for name, neurons in sets.items()]
     with tqdm(total=len(prompts) * len(conditions), unit="prompts", dynamic_ncols=True) as bar:
         return {
             condition.name: run_forcing(
@@ -176,7 +176,9 @@ def _measure_forcing(
         }
 
 
-def _condition(name: str, neurons: NeuronSet) -> Condition:
+def condition_of_set(name: str, neurons: NeuronSet) -> Condition:
+    """Return the condition that steers with all neurons of a set and nothing else."""
+
     def make_plan(prompt: ForcingPrompt) -> SteeringPlan:
         return plan_for_prompt(neurons, prompt, _METHOD, 1.0)
 

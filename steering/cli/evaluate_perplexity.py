@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure the perplexity change of every language's neurons."""
     _check(options)
     neurons = load_neuron_set(options.neuron_set)
-    pack = _choose_text(options, neurons)
+    pack = choose_text(options, neurons)
     model = load_chosen_model(options)
     check_set_fits_model(neurons, model)
     row_tokens = min(options.row_tokens, context_tokens(model))
@@ -108,7 +108,7 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
-def _choose_text(options: argparse.Namespace, neurons: NeuronSet) -> PackText:
+def choose_text(options: argparse.Namespace, neurons: NeuronSet) -> PackText:
     """Find the text of a folder, or of the bundled model's grammar, before a model is loaded."""
     if options.text is not None:
         corpus = open_corpus(options.text, neurons.languages, kind="text")
@@ -136,7 +136,7 @@ def _kept_losses(
     for language in neurons.languages:
         text.update(f"{language} {tuple(rows[language].shape)}".encode())
         text.update(rows[language].numpy().tobytes())
-    text.update(str(_uncounted(options, model)).encode())
+    text.update(str(uncounted_tokens(options, model)).encode())
     about = {
         "model": f"{identity.model_id} {identity.revision} {identity.tokenizer_sha256}",
         "neuron set": hashlib.sha256(options.neuron_set.read_bytes()).hexdigest(),
@@ -168,11 +168,11 @@ def _measure(
             seed=options.seed,
             progress=lambda: _advance(bar),
             kept=kept,
-            uncounted=_uncounted(options, model),
+            uncounted=uncounted_tokens(options, model),
         )
 
 
-def _uncounted(options: argparse.Namespace, model: LoadedModel) -> list[int]:
+def uncounted_tokens(options: argparse.Namespace, model: LoadedModel) -> list[int]:
     """Return the token ids that are not predicted: of chats the template's marks."""
     return template_marks(model) if options.text is None else []
 

@@ -19,6 +19,7 @@ from steering.cli import (
     import_set,
     inspect_set,
     make_dialogues,
+    report,
     sharing,
 )
 from steering.errors import SteeringError, StoppedError
@@ -34,6 +35,7 @@ _COMMANDS = (
     evaluate,
     sharing,
     figures,
+    report,
     chat,
 )
 

@@ -4,9 +4,12 @@ Knows git and the arguments, not what was measured.
 """
 
 import argparse
+import hashlib
+import platform
 import shlex
 import subprocess
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 
 import steering
@@ -31,6 +34,25 @@ def describe_run(options: argparse.Namespace, neurons: NeuronSet) -> dict[str, s
         "neuron_set_sha256": hash_neuron_set(neurons),
         "command": f"python -m steering {shlex.join(options.arguments)}",
     }
+
+
+def describe_versions() -> dict[str, str]:
+    """Return the versions of what computes and draws."""
+    names = ("torch", "transformers", "matplotlib")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def hash_program() -> str:
+    """Return the SHA-256 of the program's code and of the grammar's words.
+
+    A commit does not tell files that were changed after it.
+    """
+    digest = hashlib.sha256()
+    for folder, pattern in (("steering", "*.py"), ("demo_model", "*.py"), ("demo_model", "*.yaml")):
+        for path in sorted((_ROOT / folder).rglob(pattern)):
+            digest.update(path.relative_to(_ROOT).as_posix().encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def read_commit(root: Path) -> str | None:

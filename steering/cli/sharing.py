@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         check_writable(options.json)
     factors = _read_factors(options.amplify)
-    read = _read_prompts(options)
+    read = read_questions(options)
     model = load_chosen_model(options)
     with tqdm(total=len(read.prompts), unit="prompts", dynamic_ncols=True) as bar:
         summary = measure_sharing(
@@ -120,7 +120,13 @@ def _read_factors(text: str) -> list[float]:
     return factors
 
 
-def _read_prompts(options: argparse.Namespace) -> ParallelPrompts:
+def read_questions(options: argparse.Namespace) -> ParallelPrompts:
+    """Return the first prompts of a file, or of the bundled questions.
+
+    Raises:
+        SettingsError: If there is no file and the model is not the bundled one.
+        CorpusError: If the file cannot be read, or has no answers where they are asked for.
+    """
     path = options.prompts
     if path is None and options.model != BUNDLED_MODEL:
         raise SettingsError(
