@@ -191,7 +191,9 @@ def _jsonl_rows(file: _File) -> Iterator[_Row]:
             row = json.loads(line)
             text, target = row["prompt"], row["target"]
             rest = language, instructed = row.get("language"), row.get("instructed")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        except KeyError as err:
+            raise _not_a_prompt(file, number, f"it has no {err}") from err
+        except (ValueError, TypeError, AttributeError, RecursionError) as err:
             raise _not_a_prompt(file, number, repr(err)) from err
         if not all(map(_is_text, [text, target, *(one for one in rest if one is not None)])):
             raise _not_a_prompt(file, number, "an empty or non-text field")

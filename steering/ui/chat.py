@@ -127,6 +127,11 @@ class Chat:
             PlanError: If there is no such level or method, or no neuron set yet.
             GenerationError: If a number is out of its range.
         """
+        if not (isinstance(language, str) and isinstance(level, str)):
+            raise PlanError(
+                f"Language and steering are '{language}' and '{level}'. Expected two texts, such "
+                "as `fr` and `normal`; use `none` for no language."
+            )
         target = None
         if language.strip().lower() not in ("", NO_LANGUAGE):
             target = parse_language(language, known=self.languages)

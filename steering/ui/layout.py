@@ -46,6 +46,7 @@ class Parts:
     as_markdown: gr.Button
     wish: gr.State  # what the running or last answer was asked with
     turn: gr.State  # id of the running turn; empty when none runs
+    edited: gr.State  # which question is asked in other words, and these
     records: gr.State  # what each answer was made with
     kept: gr.BrowserState  # the chat and its records, across reloads
 
@@ -88,7 +89,8 @@ def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
         )
     return Parts(
         head, choices, chat, box, send, stop, new_chat, as_json, as_markdown,
-        wish=gr.State(None), turn=gr.State(""), records=gr.State([]),
+        wish=gr.State(None), turn=gr.State(""), edited=gr.State(None),
+        records=gr.State([]),
         kept=gr.BrowserState(None, storage_key=_KEPT_AS, secret=_KEPT_BY),
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.events import Dependency, api
 
 from steering.conversation import Message
@@ -53,24 +54,25 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
 
 def _connect_asking(parts: Parts, turns: Turns) -> None:
     """Connect every way to ask: a message, an example, again, stronger, in other words."""
-    values = {parts.box, parts.chat, parts.records, parts.wish, *parts.choices.all()}
+    asked: set[Block] = {parts.box, parts.chat, parts.turn, *parts.choices.all()}
+    values: set[Block] = {*asked, parts.records, parts.wish, parts.edited}
     state = [
         parts.chat, parts.records, parts.send, parts.stop, parts.turn, parts.wish, parts.kept,
     ]  # fmt: skip
     picked = parts.chat.example_select(turns.pick_example, None, parts.box, **QUICK)
     for sent in (parts.send.click, parts.box.submit, picked.success):
-        checked = sent(turns.check_message, [parts.box, parts.turn], None, **CHECK)
+        checked = sent(turns.check_message, asked, None, **CHECK)
         begun = checked.success(turns.begin, values, [parts.box, *state], **QUICK)
         _finish_turn(parts, turns, begun)
-    stronger = parts.chat.option_select(
-        turns.choose_stronger, parts.wish, parts.choices.level, **QUICK
-    )
+    stronger = parts.chat.option_select(turns.choose_stronger, None, parts.choices.level, **QUICK)
     for again in (parts.chat.retry, stronger.success):
-        checked = again(turns.check_question, [parts.chat, parts.turn], None, **CHECK)
+        checked = again(turns.check_question, asked, None, **CHECK)
         begun = checked.success(turns.begin_again, values, state, **QUICK)
         _finish_turn(parts, turns, begun)
-    edited = parts.chat.edit(turns.begin_edited, {*values, parts.turn}, state, **QUICK)
-    _finish_turn(parts, turns, edited)
+    checked = parts.chat.edit(turns.check_edit, asked, parts.edited, **CHECK)
+    # The page shows the new words already: where they are refused, the chat is as it was.
+    checked.failure(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
+    _finish_turn(parts, turns, checked.success(turns.begin_edited, values, state, **QUICK))
 
 
 def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
@@ -88,7 +90,7 @@ def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
         ended(
             turns.settle,
             [parts.chat, parts.records, parts.turn],
-            [parts.send, parts.stop, parts.turn, parts.kept],
+            [parts.chat, parts.records, parts.send, parts.stop, parts.turn, parts.kept],
             **QUICK,
         )
 

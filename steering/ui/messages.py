@@ -29,8 +29,11 @@ class Stray:
     why: str
 
 
-# The ampersand first, so that every step can be undone.
-_ESCAPES = (("&", "&amp;"), ("<", "&lt;"), ("![", "&#33;["))
+# A sign that is not seen, behind what could begin a tag or a picture: neither is one any more,
+# wherever Markdown sees code; an entity would show as it is written there.
+_NOTHING = "\u200b"
+_BROKEN = (("<", f"<{_NOTHING}"), ("![", f"!{_NOTHING}["))
+_AMPERSAND = (("&", "&amp;"),)
 # What `_mark` adds; the model's own tags are escaped, so that these are ours.
 _MARKS = re.compile(r'<mark class="stray">|</mark><span class="why">[^<]*</span>')
 # What a line of Markdown may begin with; it stays outside of a mark.
@@ -112,17 +115,21 @@ def answerable(messages: Sequence[Message]) -> list[Message]:
 
 
 def escape_tags(text: str) -> str:
-    """Make HTML and pictures show as they are written; in code, Markdown sees to that already.
+    """Make HTML and pictures show as they are written, in code and elsewhere.
 
     A picture would make the browser ask a stranger's server for it.
     """
-    return _outside_code(text, lambda part: _replace_all(part, _ESCAPES))
+    return _replace_all(_outside_code(text, lambda part: _replace_all(part, _AMPERSAND)), _BROKEN)
 
 
 def unescape_tags(text: str) -> str:
     """Undo `escape_tags`."""
-    undo = [(escaped, plain) for plain, escaped in reversed(_ESCAPES)]
-    return _outside_code(text, lambda part: _replace_all(_MARKS.sub("", part), undo))
+    whole = _replace_all(_MARKS.sub("", text), _undo(_BROKEN))
+    return _outside_code(whole, lambda part: _replace_all(part, _undo(_AMPERSAND)))
+
+
+def _undo(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(escaped, plain) for plain, escaped in pairs]
 
 
 def _mark(stray: Stray) -> str:

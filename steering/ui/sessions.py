@@ -23,7 +23,7 @@ class StopSigns:
 
     def ask(self, turn: str, *, is_to_forget: bool = False) -> None:
         """Ask a turn to stop."""
-        self._asked[turn] = is_to_forget
+        self._asked[turn] = is_to_forget or self._asked.get(turn, False)
 
     def is_asked(self, turn: str) -> bool:
         """Say whether a turn is to stop."""

@@ -24,7 +24,7 @@ def make_theme() -> gr.themes.Base:
 # Pictures come from this server alone: an answer is not to make a browser tell others of itself.
 HEAD = (
     '<meta http-equiv="Content-Security-Policy" '
-    "content=\"img-src 'self' data: blob:; media-src 'self' data: blob:\">"
+    "content=\"img-src 'self' data: blob:; media-src 'self' data: blob:; form-action 'self'\">"
 )
 
 # Badge colours keep a contrast of 4.5 and more to the bubble, in the light and the dark theme.
@@ -113,7 +113,8 @@ button { unicode-bidi: plaintext; }
 ::placeholder { color: #64748b !important; opacity: 1; }
 .dark ::placeholder { color: #a3b1c6 !important; }
 .placeholder { font-size: .925rem; }
-.example { padding: .5rem .75rem !important; }
+.example { padding: .5rem .75rem !important; min-width: 0; max-width: 100%; }
+#chat .examples { width: 100%; min-width: 0; box-sizing: border-box; }
 /* "New chat" forgets the conversation as a whole; this would forget what is shown alone. */
 #chat .icon-button-wrapper.top-panel { display: none; }
 #after button { flex: 0 1 auto; }

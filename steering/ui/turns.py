@@ -16,7 +16,7 @@ from steering.errors import GenerationError
 from steering.generation import ReplyUpdate
 from steering.languages import Language
 from steering.ui.badges import Badge, badge_html, name_in
-from steering.ui.chat import Chat, Wish, notes_on
+from steering.ui.chat import LEVELS, Chat, Wish, notes_on
 from steering.ui.layout import Parts, status_html
 from steering.ui.messages import (
     ShownMessage,
@@ -41,6 +41,8 @@ MAX_LETTERS = 20_000
 History: TypeAlias = list[ShownMessage]
 # New values by component, gradio's own updates among them.
 Updates: TypeAlias = dict[Any, Any]
+# Which message, and its new words.
+Edited: TypeAlias = tuple[int, str]
 # The values of components, by component.
 Values: TypeAlias = Mapping[Any, Any]
 
@@ -53,22 +55,34 @@ class Turns:
         self._stops = StopSigns()
         self._sessions = OpenSessions()
 
-    def check_message(self, message: str, turn: str, request: gr.Request | None = None) -> None:
-        """Refuse an empty or endless message, and one while an answer is being written."""
+    def check_message(self, values: Values, request: gr.Request | None = None) -> None:
+        """Refuse what cannot be asked: no text or too much, a setting that there is not."""
         with errors_in_words():
-            _refuse_if_running(turn)
-            check_text(message)
+            _refuse_if_running(values[self._parts.turn])
+            check_text(values[self._parts.box])
+            self._read_wish(values)
             self._sessions.enter(request)
 
-    def check_question(
-        self, history: History, turn: str, request: gr.Request | None = None
-    ) -> None:
+    def check_question(self, values: Values, request: gr.Request | None = None) -> None:
         """Refuse to ask again where nothing was asked, or while an answer is being written."""
         with errors_in_words():
-            _refuse_if_running(turn)
-            if not up_to_question(history):
+            _refuse_if_running(values[self._parts.turn])
+            if not up_to_question(values[self._parts.chat]):
                 raise GenerationError("There is no question to ask again. Write a message first.")
+            self._read_wish(values)
             self._sessions.enter(request)
+
+    def check_edit(
+        self, values: Values, event: gr.EditData, request: gr.Request | None = None
+    ) -> Edited:
+        """Refuse other words that cannot be asked; else return them, and which question's."""
+        with errors_in_words():
+            _refuse_if_running(values[self._parts.turn])
+            check_text(str(event.value))
+            self._read_wish(values)
+            self._sessions.enter(request)
+            place = event.index[0] if isinstance(event.index, (list, tuple)) else event.index
+            return place, str(event.value)
 
     def begin(self, values: Values) -> Updates:
         """Show the question and remember what was asked for; the message is checked already."""
@@ -92,23 +106,21 @@ class Turns:
             question = to_plain(up_to_question(history))[-1].content
             return self._start(values, before_question(history), question, wish)
 
-    def begin_edited(self, values: Values, event: gr.EditData) -> Updates:
+    def begin_edited(self, values: Values) -> Updates:
         """Ask an earlier question in other words; what followed it is forgotten."""
         parts = self._parts
         with errors_in_words():
-            check_text(str(event.value))
-            place = event.index[0] if isinstance(event.index, (list, tuple)) else event.index
-            earlier = values[parts.chat][:place]
-            return self._start(values, earlier, str(event.value), self._read_wish(values))
+            place, message = values[parts.edited]
+            return self._start(values, values[parts.chat][:place], message, self._read_wish(values))
 
     def pick_example(self, event: gr.SelectData) -> str:
         """Put an example's question where a message is written."""
         return str(event.value["text"])
 
-    def choose_stronger(self, last: Wish | None) -> Updates:
-        """Set the level above that of the last answer, as the offer under it says."""
-        level = last.stronger if last is not None else None
-        return {self._parts.choices.level: level or gr.skip()}
+    def choose_stronger(self, event: gr.SelectData) -> Updates:
+        """Set the level that the offer under an answer names."""
+        level = event.value["value"] if isinstance(event.value, Mapping) else event.value
+        return {self._parts.choices.level: level if level in LEVELS else gr.skip()}
 
     def undo(self, history: History, records: list[Record], turn: str) -> Updates:
         """Take the last question and its answer back; the question may be written anew."""
@@ -195,17 +207,20 @@ class Turns:
         self._stops.take_down(turn)  # asked for after the turn's last word
         self._sessions.leave(request)
         parts = self._parts
+        history, records = close_last(history, records, locale_of(request))
         return {
+            parts.chat: history,
+            parts.records: records,
             parts.send: gr.Button(visible=True),
             parts.stop: gr.Button(label("stop"), visible=False, interactive=True),
             parts.turn: "",
             parts.kept: keep(history, records) if history else None,
         }
 
-    def restore(self, kept: object) -> Updates:
+    def restore(self, kept: object, request: gr.Request | None = None) -> Updates:
         """Show the chat that the browser has kept."""
         parts = self._parts
-        history, records = restore(kept)
+        history, records = close_last(*restore(kept), locale_of(request))
         return {parts.chat: history, parts.records: records} if history else {parts.wish: None}
 
     def look_at_model(self, request: gr.Request | None = None) -> Updates:
@@ -272,6 +287,16 @@ class Turns:
         if strays and wish.stronger is not None:
             shown["options"] = [{"value": wish.stronger, "label": say("try_stronger", locale)}]
         yield shown
+
+
+def close_last(
+    history: History, records: list[Record], locale: str
+) -> tuple[History, list[Record]]:
+    """Say of a question at the end that its answer never came, as where a connection broke."""
+    if not history or history[-1]["role"] != "user":
+        return history, records
+    ended = badge_html(Badge("bad", say("ended_early", locale)), ())
+    return [*history, show_answer("", ended)], [*records, {}]
 
 
 def find_strays(

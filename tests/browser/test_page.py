@@ -207,7 +207,7 @@ def test_tags_and_pictures_in_a_message_are_text(visit: Visit) -> None:
     visit.expect("✓ French, as chosen")
 
     shown = visit.page.locator("#chat .user.message").first
-    expect(shown).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(shown).to_contain_text("<\u200bimg src=x onerror=alert(1)>")
     assert shown.locator("img").count() == 0
 
 
@@ -299,7 +299,7 @@ def test_what_was_written_again_can_be_unfolded(
     visit.open(serve(engine))
     visit.ask("Where is the cat?")
     visit.expect("1 passage was written again; before it was in: English")
-    passage = visit.page.get_by_text("The <b>cat</b> sleeps.")
+    passage = visit.page.get_by_text("The <\u200bb>cat<\u200b/b> sleeps.")
     if not passage.is_visible():
         visit.page.get_by_text("Show what was written again").click()
 
@@ -426,8 +426,8 @@ def test_script_in_an_answer_is_shown_and_never_run(
     visit = Visit(browser.new_page())
     visit.open(serve(engine))
     visit.ask("Where is the cat?")
-    visit.expect("<script>document.title='bad'</script>")
-    visit.expect("<b onclick=alert(1)>Le chat</b>")
+    visit.expect("<\u200bscript>document.title='bad'<\u200b/script>")
+    visit.expect("<\u200bb onclick=alert(1)>Le chat<\u200b/b>")
 
     assert visit.page.title() == "Langsteer"
     visit.page.close()
@@ -455,6 +455,28 @@ def test_the_chat_can_be_saved(button: str, suffix: str, visit: Visit) -> None:
     assert re.search(r"neuron_set_sha256\W+[0-9a-f]{64}", text)
 
 
+def test_other_words_that_are_none_leave_the_chat_as_it_was(visit: Visit) -> None:
+    visit.ask("Where is the cat?")
+    visit.expect("✓ French, as chosen")
+    visit.page.locator("#chat").get_by_role("button", name="Edit").first.click()
+    visit.page.locator("#chat textarea").fill("  ")
+    visit.page.locator("#chat").get_by_role("button", name="Submit").click()
+
+    expect(visit.page.get_by_text("The message is empty.")).to_be_visible()
+    expect(visit.page.locator("#chat .user.message")).to_contain_text("Where is the cat?")
+    visit.expect("✓ French, as chosen")
+
+
+def test_a_stronger_try_is_one_after_a_reload_as_well(visit: Visit) -> None:
+    visit.page.get_by_label("Off").check()
+    visit.ask("Where is the cat?")
+    visit.expect("✗ English, French was chosen")
+    visit.page.reload()
+    visit.page.get_by_text("Try stronger").click()
+
+    visit.expect("✓ French, as chosen")
+
+
 def test_copying_an_answer_copies_what_was_said(visit: Visit) -> None:
     visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visit.page.get_by_label("Off").check()
@@ -462,7 +484,9 @@ def test_copying_an_answer_copies_what_was_said(visit: Visit) -> None:
     visit.expect("✗ English, French was chosen")
     visit.page.locator("#chat").get_by_role("button", name="Copy").last.click()
 
-    assert visit.page.evaluate("navigator.clipboard.readText()") == ENGLISH
+    # Gradio's own copy comes first, with the marks.
+    read = "navigator.clipboard.readText()"
+    wait_until(lambda: visit.page.evaluate(read) == ENGLISH)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

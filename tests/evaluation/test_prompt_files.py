@@ -177,7 +177,7 @@ def test_a_file_of_which_nothing_can_be_asked_is_refused_with_the_reasons(tmp_pa
     [
         ("p.jsonl", lines(OURS) + "{broken\n", "JSONDecodeError"),
         ("p.jsonl", lines(OURS) + '["a"]\n', "TypeError"),
-        ("p.jsonl", lines(OURS) + lines({"prompt": "a", "language": "en"}), "KeyError"),
+        ("p.jsonl", lines(OURS) + lines({"prompt": "a", "language": "en"}), "it has no 'target'"),
         ("p.jsonl", lines(OURS) + lines(OURS | {"prompt": "  "}), "empty or non-text"),
         ("p.jsonl", lines(OURS) + lines(OURS | {"target": 3}), "empty or non-text"),
         ("p.jsonl", lines(OURS) + lines(OURS | {"instructed": ""}), "empty or non-text"),

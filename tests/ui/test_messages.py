@@ -1,5 +1,7 @@
 """Tests of the way from the conversation to the Chatbot and back."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,14 +58,14 @@ def test_every_text_comes_back_as_it_was(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)>"),
-        ("see ![a](http://b/c.png)", "see &#33;[a](http://b/c.png)"),
-        ("`a < b` is < c", "`a < b` is &lt; c"),
-        ("```\n<b>\n```\n<b>", "```\n<b>\n```\n&lt;b>"),
+        ("<img src=x onerror=alert(1)>", "<\u200bimg src=x onerror=alert(1)>"),
+        ("see ![a](http://b/c.png)", "see !\u200b[a](http://b/c.png)"),
+        ("`a < b & c` is < c & d", "`a <\u200b b & c` is <\u200b c &amp; d"),
+        ("```\n<b>&\n```\n<b>&", "```\n<\u200bb>&\n```\n<\u200bb>&amp;"),
         ("&lt;b>", "&amp;lt;b>"),
     ],
 )
-def test_tags_and_pictures_show_as_they_are_written_but_code_stays(text: str, shown: str) -> None:
+def test_tags_and_pictures_show_as_they_are_written_and_are_none(text: str, shown: str) -> None:
     assert messages.escape_tags(text) == shown
     assert messages.unescape_tags(shown) == text
 
@@ -106,3 +108,21 @@ def test_a_mark_leaves_the_lines_beginning_and_code_alone() -> None:
         '- <mark class="stray">The cat sleeps.</mark><span class="why"> ✗ English</span>\n'
         "`The dog.` Oui."
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\`<img src=x onerror=alert(1)>`",
+        "x ```\n\n<img src=x>",
+        "`\n`<img src=x>",
+        "~~~\n```\n~~~\n<form action=x>",
+        "- a\n\n  ```\n<b>",
+        "<!-- a -->",
+    ],
+)
+def test_no_tag_is_left_wherever_markdown_may_see_code(text: str) -> None:
+    (block,) = show_question(text)["content"]
+
+    assert re.search(r"<[a-zA-Z/!?]", block["text"]) is None
+    assert to_plain([show_question(text)]) == [Message("user", text)]

@@ -83,7 +83,7 @@ def test_prompts_of_every_shape_are_read() -> None:
         ("p.csv", b"text,target\nWho is it?,xx\n", r"for an unknown language: 'xx' \(1\)"),
         ("p.csv", b"text,target\nWho is it?,de\n", r"one that cannot be chosen: 'de' \(1\)"),
         ("p.csv", b"text,target\n" + b"Who is it?,fr\n" * 201, "'201' prompts"),
-        ("p.jsonl", b'{"prompt": "Who?"}\n', "KeyError"),
+        ("p.jsonl", b'{"prompt": "Who?"}\n', "it has no 'target'"),
         ("p.jsonl", b'{"prompt": "' + b"a" * 20_001 + b'", "target": "fr"}\n', "'20,001' char"),
         ("p.csv", b"text,target\n" + b"a" * 200_000 + b",fr\n", "field larger than"),
     ],

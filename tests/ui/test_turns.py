@@ -19,7 +19,7 @@ from steering.ui.choices import language_choices, lay_out_choices
 from steering.ui.layout import Parts, lay_out_chat, lay_out_head
 from steering.ui.messages import ShownMessage, show_answer, show_question, to_plain
 from steering.ui.strings import label, say
-from steering.ui.transcript import Record
+from steering.ui.transcript import Record, keep
 from steering.ui.turns import MAX_LETTERS, Turns, Updates
 from steering.ui.wording import errors_in_words
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
@@ -53,6 +53,7 @@ def values_of(
     values[parts.choices.language] = chosen.get("language", "fr")
     return values | {
         parts.box: box, parts.chat: list(history), parts.records: list(records), parts.wish: last,
+        parts.turn: chosen.get("turn", ""), parts.edited: chosen.get("edited"),
     }  # fmt: skip
 
 
@@ -114,7 +115,8 @@ def test_a_sentence_in_another_language_is_marked_and_a_stronger_level_offered(
     assert marked.count("✗ English</span>") == 2
     assert to_plain(shown)[-1].content == ENGLISH
     assert shown[-1]["options"] == [{"value": "gentle", "label": "Try stronger"}]
-    assert turns.choose_stronger(english) == {parts.choices.level: "gentle"}
+    chosen: Any = SimpleNamespace(value=shown[-1]["options"][0]["value"])
+    assert turns.choose_stronger(chosen) == {parts.choices.level: "gentle"}
 
 
 def test_beyond_strong_nothing_is_offered(turns: Turns, parts: Parts) -> None:
@@ -134,7 +136,7 @@ def test_a_passage_that_was_written_again_can_be_unfolded(
     history = write_all(turns, parts, "Where?", FR)[parts.chat]
 
     assert history[1]["metadata"]["title"] == "Show what was written again"
-    assert "✗ English: The &lt;cat>." in history[1]["content"][0]["text"]
+    assert "✗ English: The <\u200bcat>." in history[1]["content"][0]["text"]
     assert [message.content for message in to_plain(history)] == ["Where?", FRENCH]
 
 
@@ -152,12 +154,43 @@ def test_an_answer_has_a_record_of_what_it_was_made_with(turns: Turns, parts: Pa
 
 def test_a_question_in_other_words_drops_what_followed_it(turns: Turns, parts: Parts) -> None:
     history = [QUESTION, show_answer(FRENCH, ""), QUESTION, show_answer(FRENCH, "")]
-    event = SimpleNamespace(index=2, value="Where is the dog?")
+    event: Any = SimpleNamespace(index=2, value="Where is the dog?")
+    values = values_of(parts, *history, records=[{}, {}])
 
-    updates = turns.begin_edited(values_of(parts, *history, records=[{}, {}]), event)  # type: ignore[arg-type]
+    values[parts.edited] = turns.check_edit(values, event)
+    updates = turns.begin_edited(values)
 
     assert updates[parts.chat] == [*history[:2], show_question("Where is the dog?")]
     assert len(updates[parts.records]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen", "expected"),
+    [
+        (" ", {}, "empty"),
+        ("x" * (MAX_LETTERS + 1), {}, "at most 20,000"),
+        ("Hi", {"turn": "a turn"}, "being written"),
+        ("Hi", {"method": "magic"}, "Unknown steering method"),
+    ],
+)
+def test_other_words_that_cannot_be_asked_are_refused(
+    words: str, chosen: dict[str, str], expected: str, turns: Turns, parts: Parts
+) -> None:
+    event: Any = SimpleNamespace(index=0, value=words)
+
+    with pytest.raises(gr.Error, match=expected):
+        turns.check_edit(values_of(parts, QUESTION, **chosen), event)
+
+
+def test_a_question_whose_answer_never_came_says_so(turns: Turns, parts: Parts) -> None:
+    for updates in (
+        turns.settle([QUESTION], [], "a turn"),
+        turns.restore(keep([QUESTION], [])),
+    ):
+        question, ended = updates[parts.chat]
+        assert question == QUESTION
+        assert "✗ No answer came" in str(ended)
+        assert updates[parts.records] == [{}]
 
 
 def test_undo_gives_the_question_back(turns: Turns, parts: Parts) -> None:
@@ -220,21 +253,30 @@ def test_after_a_failure_the_next_question_stands_alone(
     ("message", "turn"), [("", ""), (" \n", ""), ("Hi", "a turn"), ("x" * (MAX_LETTERS + 1), "")]
 )
 def test_an_empty_message_and_one_too_many_are_refused(
-    message: str, turn: str, turns: Turns
+    message: str, turn: str, turns: Turns, parts: Parts
 ) -> None:
     expected = "being written" if turn else "empty" if not message.strip() else "at most 20,000"
     with pytest.raises(gr.Error, match=expected):
-        turns.check_message(message, turn)
+        turns.check_message(values_of(parts, box=message, turn=turn))
 
 
-def test_a_good_message_passes(turns: Turns) -> None:
-    turns.check_message("Hi", "")
-    turns.check_question([QUESTION], "")
+def test_a_good_message_passes(turns: Turns, parts: Parts) -> None:
+    turns.check_message(values_of(parts, box="Hi"))
+    turns.check_question(values_of(parts, QUESTION))
 
 
-def test_without_a_question_nothing_is_asked_again(turns: Turns) -> None:
+def test_a_setting_that_there_is_not_is_refused_before_anything_is_shown(
+    turns: Turns, parts: Parts
+) -> None:
+    with pytest.raises(gr.Error, match="Unknown steering method"):
+        turns.check_message(values_of(parts, box="Hi", method="magic"))
+    with pytest.raises(gr.Error, match="Unknown steering method"):
+        turns.check_question(values_of(parts, QUESTION, method="magic"))
+
+
+def test_without_a_question_nothing_is_asked_again(turns: Turns, parts: Parts) -> None:
     with pytest.raises(gr.Error, match="no question"):
-        turns.check_question([], "")
+        turns.check_question(values_of(parts))
 
 
 @pytest.mark.parametrize(
