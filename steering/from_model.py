@@ -139,11 +139,9 @@ def make_corpora(
             "a chat model that speaks several, name others, or record on text of your own."
         )
     dialogues = {target: made[target].dialogues for target in languages}
-    corpora = (
-        hold_dialogues(_CORPUS_NAME, dialogues, kind="text"),
-        hold_dialogues(_CORPUS_NAME, dialogues, kind="dialogues"),
-    )
-    return MadeCorpora(corpora, languages, made)
+    text = hold_dialogues(_CORPUS_NAME, dialogues, kind="text")
+    chats = hold_dialogues(_CORPUS_NAME, dialogues, kind="dialogues")
+    return MadeCorpora((text, chats), languages, made)
 
 
 @dataclass(frozen=True, slots=True)

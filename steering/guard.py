@@ -63,8 +63,7 @@ _FIRST_LOOK_TOKENS = _PEEK_LETTERS // _TOKEN_LETTERS
 _END_SIGNS = ".!?؟।…。！？"
 _END_TOKEN = re.compile(rf"[{_END_SIGNS}\n\r]")
 _ENDS_SENTENCE = re.compile(rf"[{_END_SIGNS}][\"”»)」』）]*$")
-# A word, but none of one letter: "I" is no name.
-_WORD = re.compile(r"[^\W\d_][\w'’-]+")
+_WORD = re.compile(r"[^\W\d_][\w'’-]+")  # of two letters and more: "I" is no name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,8 +245,7 @@ class Guard:
         if (missing := _PEEK_LETTERS - guess.letters) > 0:
             written = max(1, tokens - self._marks[-1].tokens)
             letters_per_token = guess.letters / written or _TOKEN_LETTERS
-            wait = math.ceil(missing / letters_per_token)
-            self._look_at = tokens + min(wait, _LOOK_EVERY_TOKENS)
+            self._look_at = tokens + min(math.ceil(missing / letters_per_token), _LOOK_EVERY_TOKENS)
             return None
         self._is_peeking = False
         self._look_at = tokens + _LOOK_EVERY_TOKENS
@@ -387,8 +385,8 @@ class Guard:
 
     def _verdict(self, guess: Guess) -> Verdict:
         verdict = judge_guess(guess, self._spec.target)
-        is_other_script = guess.script != self._script  # whichever of its languages it is
-        is_certain = guess.is_by_script or is_other_script or guess.confidence >= _CERTAIN
+        is_by_script = guess.is_by_script or guess.script != self._script
+        is_certain = is_by_script or guess.confidence >= _CERTAIN
         return verdict if verdict != "off_target" or is_certain else "too_short"
 
     def _verdict_without_names(self, piece: str) -> Verdict:

@@ -42,8 +42,7 @@ ANY_DEVICE = "auto"  # all GPUs, and the memory for what does not fit there
 # The name of the small model that comes with the program, and where its files are.
 BUNDLED_MODEL = "bundled"
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "demo_model" / "weights"
-# Of two that load at once one may lack `lm_head`: transformers keeps all threads from tying it.
-_one_at_a_time = threading.Lock()
+_one_at_a_time = threading.Lock()  # transformers keeps other threads from tying `lm_head`
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,8 @@ def load_model(
     source = _find_source(name, revision)
     config = _read_config(source, quantize)
     chosen = _choose_quantize(source, config, quantize)
-    architecture = find_architecture(config, is_quantised=_is_quantised(config, chosen))
+    is_quantised = chosen != "none" or "quantization_config" in config.to_dict()
+    architecture = find_architecture(config, is_quantised=is_quantised)
     tokenizer = _read_tokenizer(source)
     place = _choose_device(source, device)
     chosen_dtype = dtype or _default_dtype(name, chosen, place)
@@ -241,10 +241,6 @@ def _choose_quantize(source: _Source, config: PreTrainedConfig, asked: Quantize 
         f"('{method}'). Expected an unquantised checkpoint; leave `quantize` out to load it as "
         "it is stored."
     )
-
-
-def _is_quantised(config: PreTrainedConfig, chosen: Quantize) -> bool:
-    return chosen != "none" or "quantization_config" in config.to_dict()
 
 
 def _read_tokenizer(source: _Source) -> PreTrainedTokenizerBase:

@@ -149,10 +149,8 @@ def measure_change(
     options = options or AccuracyOptions()
     _check_answers(prompts)
     scales = [_scale(one, change, f"{options.seed}:{place}") for place, one in enumerate(groups)]
-    rows = [(place, language) for place in range(len(prompts)) for language in languages]
-    rows.sort(key=lambda row: len(prompts[row[0]].texts[row[1]]))  # little padding
-    right = dict.fromkeys(languages, 0)
-    anywhere = 0
+    rows = _rows_of(prompts, languages)
+    right, anywhere = dict.fromkeys(languages, 0), 0
     for start in range(0, len(rows), options.batch_rows):
         batch = rows[start : start + options.batch_rows]
         texts = [prompts[place].texts[language] for place, language in batch]
@@ -171,6 +169,14 @@ def measure_change(
         right_anywhere=Proportion(anywhere, len(rows)),
         by_language={one: Proportion(count, len(prompts)) for one, count in right.items()},
     )
+
+
+def _rows_of(
+    prompts: Sequence[ParallelPrompt], languages: Sequence[Language]
+) -> list[tuple[int, Language]]:
+    """Return every prompt in every language, short ones first, so that there is little padding."""
+    rows = [(place, language) for place in range(len(prompts)) for language in languages]
+    return sorted(rows, key=lambda row: len(prompts[row[0]].texts[row[1]]))
 
 
 def _check_answers(prompts: Sequence[ParallelPrompt]) -> None:

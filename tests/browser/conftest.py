@@ -1,13 +1,19 @@
-"""The browser: Debian's Chromium. Without it, or without Playwright, these tests are skipped."""
+"""Debian's Chromium, without which these tests are skipped, and a page with a scripted engine."""
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+
+from steering.neuron_set import NeuronSet
+from steering.ui.chat import Chat
+from steering.ui.launching import build_page, open_page
+from tests.started import free_port
+from tests.ui.scripted import ScriptedEngine
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -37,3 +43,32 @@ def browser() -> Iterator[Browser]:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def serve(toy_set: NeuronSet) -> Iterator[Callable[..., str]]:
+    """Serve the page of the bundled model with a scripted engine: its address."""
+    pages = []
+
+    def start(engine: ScriptedEngine, neurons: NeuronSet = toy_set) -> str:
+        port = free_port()
+        page = build_page(Chat(engine, neurons, 40), model="bundled")  # type: ignore[arg-type]
+        open_page(page, name="127.0.0.1", port=port)
+        pages.append(page)
+        return f"http://127.0.0.1:{port}/"
+
+    yield start
+    for page in pages:
+        page.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def engine() -> ScriptedEngine:
+    engine = ScriptedEngine()
+    engine.word_s = 0.03
+    return engine
+
+
+@pytest.fixture(scope="module")
+def url(serve: Callable[[ScriptedEngine], str], engine: ScriptedEngine) -> str:
+    return serve(engine)

@@ -9,46 +9,13 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from steering.neuron_set import NeuronSet
-from steering.ui.chat import Chat
-from steering.ui.launching import build_page, open_page
 from tests.browser.test_page import contrast, luminance, wait_until
 from tests.browser.visit import Visit
-from tests.started import free_port
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 pytestmark = pytest.mark.browser
 
 ARABIC = "القطة تنام على الأريكة. هي تحب الشمس ولا تريد أن تتحرك."
-
-
-@pytest.fixture(scope="module")
-def serve(toy_set: NeuronSet) -> Iterator[Callable[[ScriptedEngine], str]]:
-    """Serve the page of the bundled model with a scripted engine: its address."""
-    pages = []
-
-    def start(engine: ScriptedEngine) -> str:
-        port = free_port()
-        page = build_page(Chat(engine, toy_set, 40), model="bundled")  # type: ignore[arg-type]
-        open_page(page, name="127.0.0.1", port=port)
-        pages.append(page)
-        return f"http://127.0.0.1:{port}/"
-
-    yield start
-    for page in pages:
-        page.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def engine() -> ScriptedEngine:
-    engine = ScriptedEngine()
-    engine.word_s = 0.03
-    return engine
-
-
-@pytest.fixture(scope="module")
-def url(serve: Callable[[ScriptedEngine], str], engine: ScriptedEngine) -> str:
-    return serve(engine)
 
 
 @pytest.fixture
