@@ -32,9 +32,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
-from steering.batch import raise_if_out_of_memory
+from steering.batch import new_cache, raise_if_out_of_memory
 from steering.conversation import Message, context_tokens, fit_prompt
 from steering.errors import GenerationError, StatsError
 from steering.hooks import attached, find_sites, input_device, noting_routing
@@ -129,7 +128,7 @@ class AnswerReader:
         self._read = 0  # tokens that were read, of the prompt and the answer
         self._note = ""
         self._pieces: list[tuple[str, int, int]] = []
-        self._cache = DynamicCache()
+        self._cache = new_cache()
         self._is_active: Tensor  # (P, S), from the onset on
         self._is_reached: Tensor  # (P, S)
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache
 
 from steering.answer import Answer
 from steering.errors import GenerationError, OutOfMemoryError
@@ -27,6 +26,8 @@ from steering.token_bias import TokenBiasProcessor, read_token_bias
 from steering.token_choice import TokenChooser, read_own_processors
 
 if TYPE_CHECKING:
+    from transformers import DynamicCache
+
     from steering.loading import LoadedModel
 
 _SPARE_COLUMNS = 128  # of the mask, so that it is not made anew for every token
@@ -50,7 +51,7 @@ class Batch:
         self._accepted = inspect.signature(model.model.forward).parameters.keys()
         self._own = read_own_processors(model.model.generation_config)
         self._steerer = StepSteerer(model.model)
-        self._cache = DynamicCache()
+        self._cache = new_cache()
         self._columns = 0
         self._lengths: list[int] = []  # columns of each row that hold its tokens
         # What a step needs, and for which rows it was made; None where it is to be made anew.
@@ -117,7 +118,7 @@ class Batch:
         if kept:
             self._map_cache(lambda t: t[rows.to(t.device)][..., -columns:, :])
         else:
-            self._cache = DynamicCache()
+            self._cache = new_cache()
         self.answers = tuple(self.answers[row] for row in kept)
         self._lengths, self._columns = lengths, columns
         self.pause()
@@ -134,7 +135,7 @@ class Batch:
         prompts = [answer.prompt.token_ids for answer in answers]
         ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=self._device)
         mask = self._right_aligned([len(p) for p in prompts], width)
-        cache = DynamicCache()
+        cache = new_cache()
         with steered(self._model, [answer.plan for answer in answers]):
             logits = self._forward(ids, mask, _positions(mask, ids), cache)
         return cache, self._make_chooser(answers).choose(logits)
@@ -220,6 +221,13 @@ class Batch:
         changed = [(change(layer.keys), change(layer.values)) for layer in layers]
         for layer, tensors in zip(layers, changed, strict=True):  # all or none
             layer.keys, layer.values = tensors
+
+
+def new_cache() -> DynamicCache:
+    """Return an empty cache whose layers keep every column."""
+    from transformers import DynamicCache  # not before the page is open: this import is slow
+
+    return DynamicCache()
 
 
 def raise_if_out_of_memory(error: BaseException, rows: int, width: int) -> None:

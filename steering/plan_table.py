@@ -61,29 +61,35 @@ class BatchPull:
 
     directions: Tensor  # (R, H)
     point: Tensor  # (B, R)
-    share: Tensor  # (B, 1); 0 leaves a row alone
+    share: Tensor | None  # (B, 1); 0 leaves a row alone; None for 1 everywhere
 
     @property
     def device(self) -> torch.device:
         """Return where its tensors are."""
-        return self.share.device
+        return self.point.device
 
     def on(self, device: torch.device) -> BatchPull:
         """Return it on a device, as `BatchEdit.on`."""
-        return BatchPull(*(t.to(device) for t in (self.directions, self.point, self.share)))
+        share = None if self.share is None else self.share.to(device)
+        return BatchPull(self.directions.to(device), self.point.to(device), share)
 
     def apply(self, values: Tensor) -> Tensor:
         """Return what becomes of the stream `(B, T, H)`; in float32, as the sums are long."""
-        rows, positions, hidden = values.shape
-        point, share = self.point, self.share
-        if positions > 1 and len(point) > 1:
-            point, share = (t.repeat_interleave(positions, 0) for t in (point, share))
-        exact = values if values.dtype == torch.float32 else values.float()
-        flat = exact.reshape(rows * positions, hidden)
-        missing = torch.addmm(point, flat, self.directions.T, alpha=-1).mul_(share)  # (B * T, R)
+        positions = values.shape[1]
+        flat = values.float().flatten(0, 1)  # (B * T, H)
+        point = _per_position(self.point, positions)
+        missing = torch.addmm(point, flat, self.directions.T, alpha=-1)  # (B * T, R)
+        if self.share is not None:
+            missing *= _per_position(self.share, positions)
         # A row of share 0 gets 0 added to it: the same bits.
-        pulled = torch.addmm(flat, missing, self.directions).view(values.shape)
-        return pulled if exact is values else pulled.to(values.dtype)
+        return torch.addmm(flat, missing, self.directions).view(values.shape).to(values.dtype)
+
+
+def _per_position(per_row: Tensor, positions: int) -> Tensor:
+    """Return a row for each of the `(B * T)` positions; one alone serves all."""
+    return (
+        per_row if positions == 1 or len(per_row) == 1 else per_row.repeat_interleave(positions, 0)
+    )
 
 
 # What is done at each place, in this order.
@@ -179,10 +185,11 @@ def _stack_in_subspace(pulls: Sequence[SubspacePull | None], directions: Tensor)
         pull if pull is not None and _is_same(pull.directions, directions) else None
         for pull in pulls
     ]
+    shares = [0.0 if pull is None else pull.share for pull in inside]
     return BatchPull(
         directions,
         torch.stack([nowhere if pull is None else pull.point for pull in inside]),
-        torch.tensor([[0.0 if pull is None else pull.share] for pull in inside]),
+        None if set(shares) == {1.0} else torch.tensor(shares)[:, None],
     )
 
 

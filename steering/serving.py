@@ -46,7 +46,8 @@ def serve(settings: Settings) -> None:
     """
     _check_address(settings.server_name, settings.server_port)
     neurons = None if settings.neuron_set is None else load_neuron_set(settings.neuron_set)
-    engine = _start_engine(settings, neurons)
+    may_load = threading.Event()
+    engine = _start_engine(settings, neurons, may_load)
     maker = None
     if isinstance(engine, Engine) and neurons is None:
         maker = SetMaker(engine, settings.data, settings.chosen_languages())
@@ -62,6 +63,7 @@ def serve(settings: Settings) -> None:
     try:
         with _termination_as_interrupt():
             _open(page, settings, service)
+            may_load.set()
             gc.enable()  # off since `app.py` began
             gc.freeze()  # what was imported stays, and need not be looked at again
             _wait_for_interrupt()
@@ -69,6 +71,7 @@ def serve(settings: Settings) -> None:
         if maker is not None:
             maker.stop()
         service.closing.has_begun = True
+        may_load.set()  # the engine ends after what it has begun
         engine.close(timeout_s=_FINISH_S)
         service.closing.is_over = True
         close_page(page)
@@ -102,11 +105,16 @@ def _wait_for_interrupt() -> None:
         threading.Event().wait()
 
 
-def _start_engine(settings: Settings, neurons: NeuronSet | None) -> AnyEngine:
-    """Start the engine; where a GPU is lent for each call, the model is loaded before the page."""
+def _start_engine(
+    settings: Settings, neurons: NeuronSet | None, may_load: threading.Event
+) -> AnyEngine:
+    """Start the engine; where a GPU is lent for each call, the model is loaded before the page.
+
+    Elsewhere it is loaded when it may be, with the page open: the two would share Python's lock.
+    """
     if not is_zero_gpu():
         return Engine(
-            lambda: _load(settings, neurons),
+            lambda: _load(settings, neurons, after=may_load),
             max_waiting=settings.max_waiting,
             max_rows=settings.max_rows,
         )
@@ -122,8 +130,12 @@ def _start_engine(settings: Settings, neurons: NeuronSet | None) -> AnyEngine:
     return ZeroGpuEngine(lambda: _load(plain, neurons), gpu=GPU)
 
 
-def _load(settings: Settings, neurons: NeuronSet | None) -> LoadedModel:
+def _load(
+    settings: Settings, neurons: NeuronSet | None, *, after: threading.Event | None = None
+) -> LoadedModel:
     """Load the model, in the engine's thread; what goes wrong is said on the console as well."""
+    if after is not None:
+        after.wait()
     try:
         model = load_model(settings.model, quantize=settings.quantize, device=settings.device)
         if neurons is not None:

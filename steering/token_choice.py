@@ -14,20 +14,12 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
-from transformers import (
-    LogitsProcessor,
-    LogitsProcessorList,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from steering.errors import GenerationError
 from steering.token_bias import TokenBiasProcessor
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 
 # Below this a division by the temperature overflows; what it would draw is the likeliest token.
@@ -144,6 +136,13 @@ class OwnProcessors:
 
     def warpers(self, temperature: float, top_p: float) -> LogitsProcessorList:
         """Return what makes of scores those that are drawn from."""
+        from transformers import (  # not before the page is open: imports of transformers are slow
+            LogitsProcessorList,
+            TemperatureLogitsWarper,
+            TopKLogitsWarper,
+            TopPLogitsWarper,
+        )
+
         warpers = LogitsProcessorList([TemperatureLogitsWarper(float(temperature))])
         if self.top_k:
             warpers.append(TopKLogitsWarper(self.top_k))
@@ -154,6 +153,8 @@ class OwnProcessors:
 
 def read_own_processors(config: GenerationConfig | None) -> OwnProcessors:
     """Return what a model's generation settings ask for; what they leave open is left open."""
+    from transformers import RepetitionPenaltyLogitsProcessor
+
     penalty = getattr(config, "repetition_penalty", None)
     return OwnProcessors(
         RepetitionPenaltyLogitsProcessor(penalty) if penalty not in (None, 1.0) else None,

@@ -244,5 +244,18 @@ def test_import_steering_is_quick_and_loads_nothing_heavy() -> None:
     assert min(seconds) < 0.2
 
 
+def test_the_page_does_not_wait_for_the_import_of_transformers() -> None:
+    """It takes a quarter of a second, and nobody needs it before the model is loaded."""
+    code = (
+        "import steering.serving, sys; print(*{'transformers', 'bitsandbytes'} & set(sys.modules))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == ""
+
+
 def test_app_imports_only_what_serves_and_errors() -> None:
     assert imported_modules(ROOT / "app.py") <= {"serving", "errors", "settings"}

@@ -7,6 +7,7 @@ import re
 import runpy
 import signal
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from tests.started import ROOT, app_process, free_port, wait_for
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings whose model cannot be loaded, so that nothing but the page takes time."""
 
-    def refuse(*_: object) -> NoReturn:
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise ModelLoadError("No model.")
 
     monkeypatch.setattr(steering.serving, "_load", refuse)
@@ -67,6 +68,19 @@ def test_whatever_goes_wrong_in_opening_is_told_in_words(
 
     with pytest.raises(SettingsError, match=re.escape(said)):
         serve(settings)
+
+
+def test_the_model_is_loaded_once_the_page_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading = threading.Event()
+    monkeypatch.setattr(steering.serving, "load_model", lambda *_, **__: loading.set())
+    may_load = threading.Event()
+
+    engine = _start_engine(Settings(), None, may_load)
+
+    assert not loading.wait(0.2)
+    may_load.set()
+    assert loading.wait(5)
+    engine.close(timeout_s=5)
 
 
 def test_ctrl_c_before_the_page_is_open_is_one_word(
@@ -129,7 +143,7 @@ def test_a_space_that_lends_gpus_loads_before_the_page_and_plainly(
     monkeypatch.setitem(sys.modules, "spaces", spaces)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
 
-    engine = _start_engine(Settings(), load_neuron_set(BUNDLED_NEURON_SET))
+    engine = _start_engine(Settings(), load_neuron_set(BUNDLED_NEURON_SET), threading.Event())
 
     assert isinstance(engine, ZeroGpuEngine)
     assert engine.model().identity.layers == 6
