@@ -75,14 +75,17 @@ class BatchPull:
 
     def apply(self, values: Tensor) -> Tensor:
         """Return what becomes of the stream `(B, T, H)`; in float32, as the sums are long."""
-        positions = values.shape[1]
-        flat = values.float().flatten(0, 1)  # (B * T, H)
+        rows, positions, hidden = values.shape
+        # This runs for every token: calls that change nothing are left out, as they cost as well.
+        exact = values if values.dtype == torch.float32 else values.float()
+        flat = exact.reshape(rows * positions, hidden)
         point = _per_position(self.point, positions)
         missing = torch.addmm(point, flat, self.directions.T, alpha=-1)  # (B * T, R)
         if self.share is not None:
             missing *= _per_position(self.share, positions)
         # A row of share 0 gets 0 added to it: the same bits.
-        return torch.addmm(flat, missing, self.directions).view(values.shape).to(values.dtype)
+        pulled = torch.addmm(flat, missing, self.directions).view(values.shape)
+        return pulled if exact is values else pulled.to(values.dtype)
 
 
 def _per_position(per_row: Tensor, positions: int) -> Tensor:

@@ -223,9 +223,10 @@ def _at_phase(plan: SteeringPlan, phase: Phase) -> SteeringPlan:
 
 def _edit_of_step(table: PlanTable, site: Site, rows: int) -> TensorEdit:
     def edit(layer: int, activation: Tensor) -> Tensor:  # (B, 1, units)
-        if activation.shape[:2] != (rows, 1):
+        found_rows, positions, _ = activation.shape
+        if found_rows != rows or positions != 1:
             raise PlanError(
-                f"Cannot steer '{activation.shape[:2]}' rows and positions. Expected one position "
+                f"Cannot steer '{found_rows} x {positions}' rows and positions. Expected one position "
                 f"of {rows} rows; say which rows there are before every change of them."
             )
         return change_values(activation, table, (site, "body", layer))

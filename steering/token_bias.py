@@ -332,7 +332,7 @@ class TokenBiasProcessor:
 
 
 def _is_alike(one: Tensor, other: Tensor) -> bool:
-    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+    return one.shape == other.shape and one.dtype == other.dtype and one.device == other.device
 
 
 def _without(bias: Tensor, spared: Collection[int]) -> Tensor:
