@@ -226,8 +226,8 @@ def _edit_of_step(table: PlanTable, site: Site, rows: int) -> TensorEdit:
         found_rows, positions, _ = activation.shape
         if found_rows != rows or positions != 1:
             raise PlanError(
-                f"Cannot steer '{found_rows} x {positions}' rows and positions. Expected one position "
-                f"of {rows} rows; say which rows there are before every change of them."
+                f"Cannot steer '{found_rows} x {positions}' rows and positions. Expected one "
+                f"position of {rows} rows; say which rows there are before every change of them."
             )
         return change_values(activation, table, (site, "body", layer))
 
