@@ -25,9 +25,9 @@ from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set
 from steering.settings import Settings
 from steering.steerer import check_set_fits_model
-from steering.ui.chat import Chat
+from steering.ui.asking import Chat
 from steering.ui.launching import build_page, close_page, open_page
-from steering.ui.making import SetMaker
+from steering.ui.making.maker import SetMaker
 from steering.zero_gpu import AnyEngine, ZeroGpuEngine, is_zero_gpu
 
 log = logging.getLogger(__name__)

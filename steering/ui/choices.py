@@ -15,7 +15,7 @@ from gradio.events import Dependency
 from steering.errors import SteeringError
 from steering.languages import Language, parse_language
 from steering.methods import METHODS, parse_method
-from steering.ui.chat import LEVELS, NO_LANGUAGE, Chat, Wish
+from steering.ui.asking import LEVELS, NO_LANGUAGE, Chat, Wish
 from steering.ui.share_link import offer_link
 from steering.ui.strings import label, preferred_codes, say
 

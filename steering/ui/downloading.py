@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from steering.ui.messages import said_in
+from steering.ui.chat.messages import said_in
 
 
 def download_on_click(

@@ -10,15 +10,16 @@ from pathlib import Path
 import gradio as gr
 from starlette.routing import BaseRoute
 
-from steering.ui.about_tab import add_about_tab
-from steering.ui.chat import Chat
+from steering.ui.about.tab import add_about_tab
+from steering.ui.asking import Chat
+from steering.ui.chat.layout import lay_out_chat
+from steering.ui.chat.listeners import connect
 from steering.ui.choices import lay_out_choices
-from steering.ui.compare_tab import add_compare_tab
-from steering.ui.inside_tab import add_inside_tab
-from steering.ui.layout import lay_out_chat, lay_out_head
-from steering.ui.listeners import connect
-from steering.ui.results_style import RESULTS_CSS
-from steering.ui.results_tab import add_results_tab
+from steering.ui.compare.tab import add_compare_tab
+from steering.ui.head import lay_out_head
+from steering.ui.inside.tab import add_inside_tab
+from steering.ui.results.style import RESULTS_CSS
+from steering.ui.results.tab import add_results_tab
 from steering.ui.strings import label, make_i18n
 from steering.ui.style import CSS, HEAD, make_theme
 

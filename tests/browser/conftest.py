@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from steering.neuron_set import NeuronSet
-from steering.ui.chat import Chat
+from steering.ui.asking import Chat
 from steering.ui.launching import build_page, open_page
 from tests.started import free_port
 from tests.ui.scripted import ScriptedEngine

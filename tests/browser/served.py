@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from steering.neuron_set import NeuronSet
-from steering.ui.chat import Chat
+from steering.ui.asking import Chat
 from steering.ui.launching import build_page, close_page, open_page
 from tests.started import free_port
 from tests.ui.scripted import ScriptedEngine

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, expect
 
 from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
-from steering.ui.chat import Chat
+from steering.ui.asking import Chat
 from steering.ui.launching import build_page, open_page
 from tests.browser.visit import Visit
 from tests.started import free_port

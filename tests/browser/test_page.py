@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, expect
 from steering.guard import Rewrite
 from steering.languages import LANGUAGES
 from steering.neuron_set import NeuronSet, NeuronSetMetadata
-from steering.ui.chat import Chat
+from steering.ui.asking import Chat
 from steering.ui.launching import build_page, close_page, open_page
 from tests.browser.visit import Visit
 from tests.started import free_port

@@ -12,12 +12,12 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from steering.neuron_set import NeuronSet
-from steering.ui.chat import Chat
+from steering.ui.asking import Chat
 from steering.ui.launching import build_page, open_page
-from steering.ui.results import results_path
+from steering.ui.results.measured import results_path
 from tests.browser.visit import Visit
+from tests.ui.results.test_measured import FILE
 from tests.ui.scripted import ScriptedEngine
-from tests.ui.test_results import FILE
 
 pytestmark = pytest.mark.browser
 

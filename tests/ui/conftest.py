@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from steering.neuron_set import NeuronSet
-from steering.ui.chat import Chat
+from steering.ui.asking import Chat
 from tests.ui.scripted import ScriptedEngine
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from steering.languages import LANGUAGES
 from steering.methods import METHODS
-from steering.ui.chat import NO_LANGUAGE, Chat
+from steering.ui.asking import NO_LANGUAGE, Chat
 from steering.ui.choices import (
     Choices,
     first_choice,

@@ -1,0 +1,162 @@
+"""Connects the chat: which listener runs when, and the endpoint `/chat` for programs."""
+
+from collections.abc import Callable, Iterator
+from html import escape
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.events import Dependency, api
+
+from steering.conversation import Message
+from steering.ui.asking import Chat, Wish
+from steering.ui.chat.layout import Parts, invitation
+from steering.ui.chat.transcript import to_json, to_markdown
+from steering.ui.chat.turns import Turns
+from steering.ui.choices import read_link
+from steering.ui.downloading import copy_plainly, download_on_click
+from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates
+from steering.ui.head import head_html
+from steering.ui.making.listeners import SetListeners
+from steering.ui.sessions import OpenSessions
+from steering.ui.strings import locale_of
+from steering.ui.wording import errors_in_words
+
+_CANCEL_S = 3.0  # by then a request that was cancelled has ended
+
+
+def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
+    """Add all listeners of the chat and the endpoint; call it inside *page*."""
+    turns = Turns(parts, chat, model)
+    _connect_asking(parts, turns)
+    parts.stop.click(turns.stop, parts.turn, parts.stop, **QUICK)
+    forgotten = [parts.box, parts.chat, parts.records, parts.wish, parts.kept]
+    parts.new_chat.click(turns.begin_anew, parts.turn, [*forgotten, parts.stop], **QUICK)
+    parts.chat.undo(turns.undo, [parts.chat, parts.records, parts.turn], forgotten, **QUICK)
+    copy_plainly(parts.chat)
+    shown = [parts.chat, parts.records]
+    download_on_click(parts.as_json, to_json, shown, name="langsteer-chat.json")
+    download_on_click(parts.as_markdown, to_markdown, shown, name="langsteer-chat.md")
+    _begin_page(page, parts, turns, chat, model)
+    if chat.maker is not None and parts.head.panel is not None:
+        _offer_set(page, SetListeners(parts.choices, parts.head.panel, chat.maker))
+    api(make_endpoint(chat), api_name="chat", **ON_MODEL)
+
+
+def _connect_asking(parts: Parts, turns: Turns) -> None:
+    """Connect every way to ask: a message, an example, again, stronger, in other words."""
+    asked: set[Block] = {parts.box, parts.chat, parts.turn, *parts.choices.all()}
+    values: set[Block] = {*asked, parts.records, parts.wish, parts.edited}
+    state = [
+        parts.chat, parts.records, parts.send, parts.stop, parts.turn, parts.wish, parts.kept,
+    ]  # fmt: skip
+    picked = parts.chat.example_select(turns.pick_example, None, parts.box, **QUICK)
+    for sent in (parts.send.click, parts.box.submit, picked.success):
+        checked = sent(turns.check_message, asked, None, **CHECK)
+        begun = checked.success(turns.begin, values, [parts.box, *state], **QUICK)
+        _finish_turn(parts, turns, begun)
+    stronger = parts.chat.option_select(turns.choose_stronger, None, parts.choices.level, **QUICK)
+    for again in (parts.chat.retry, stronger.success):
+        checked = again(turns.check_question, asked, None, **CHECK)
+        begun = checked.success(turns.begin_again, values, state, **QUICK)
+        _finish_turn(parts, turns, begun)
+    checked = parts.chat.edit(turns.check_edit, asked, parts.edited, **CHECK)
+    # The page shows the new words already: where they are refused, the chat is as it was.
+    checked.failure(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
+    _finish_turn(parts, turns, checked.success(turns.begin_edited, values, state, **QUICK))
+
+
+def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
+    """Write the answer to a turn that has begun, then make ready for the next."""
+    begun.failure(turns.give_up, None, None, **QUICK)
+    written = begun.success(
+        turns.write,
+        [parts.chat, parts.records, parts.wish, parts.turn],
+        [parts.chat, parts.records],
+        show_progress="hidden",
+        api_visibility="private",
+        **ON_MODEL,
+    )
+    for ended in (written.success, written.failure):  # a failure is such as a full queue
+        ended(
+            turns.settle,
+            [parts.chat, parts.records, parts.turn],
+            [parts.chat, parts.records, parts.send, parts.stop, parts.turn, parts.kept],
+            **QUICK,
+        )
+
+
+def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
+    """Return what `/chat` calls; its signature and docstring are the API's documentation."""
+    sessions = OpenSessions()
+
+    def answer(
+        message: str,
+        language: str = "none",
+        steering: str = "normal",
+        guard: bool = True,
+        request: gr.Request | None = None,
+    ) -> Iterator[str]:
+        """Answer a message in a chosen language; streams the answer so far.
+
+        One request per session at a time.
+
+        Args:
+            message: The message, in any language.
+            language: Code of the answer's language, such as `fr`; `none` forces none.
+            steering: off, gentle, normal or strong.
+            guard: Whether a passage in another language is written again.
+            request: Who asks; filled in by gradio.
+        """
+        with errors_in_words(is_page=False):
+            sessions.enter(request, wait_s=_CANCEL_S)
+            try:
+                wish = chat.read_wish(language, steering, Wish(None, has_guard=guard))
+                for update in chat.answer([Message("user", message)], wish):
+                    yield update.texts[0]
+            finally:
+                sessions.leave(request)
+
+    return answer
+
+
+def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: str) -> None:
+    """Show what the link and the browser's own memory say, and Send when the model is there."""
+    is_closed = set() if chat.neurons is not None else set(parts.choices.steering())
+    named = {name: one for name, one in parts.choices.named() if one not in is_closed}
+    head = parts.head
+
+    def greet(request: gr.Request) -> Updates:
+        locale = locale_of(request)
+        words = head_html(model, has_set=chat.neurons is not None, locale=locale)
+        return {head.words: words, parts.chat: gr.Chatbot(placeholder=invitation(model, locale))}
+
+    def look(request: gr.Request) -> tuple[Updates, list[str]]:
+        accepted, locale = request.headers.get("accept-language"), locale_of(request)
+        values, problems = read_link(dict(request.query_params), accepted, chat, locale=locale)
+        return {one: values.get(name, gr.skip()) for name, one in named.items()}, problems
+
+    def read(request: gr.Request) -> Updates:
+        return look(request)[0]
+
+    def warn(request: gr.Request) -> None:
+        for problem in look(request)[1]:
+            gr.Warning(escape(problem, quote=False))  # a link may say anything
+
+    page.load(greet, None, [head.words, parts.chat], **QUICK)
+    page.load(read, None, list(named.values()), **QUICK)
+    page.load(warn, None, None, **CHECK)  # outside of the queue, a warning reaches nobody
+    page.load(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
+    news = [head.status, parts.send, head.timer]
+    page.load(turns.look_at_model, None, news, **QUICK)
+    head.timer.tick(turns.look_at_model, None, news, **QUICK)
+
+
+def _offer_set(page: gr.Blocks, offer: SetListeners) -> None:
+    """Offer to make a missing set, show how it goes, and open the choices once it is there."""
+    panel = offer.panel
+    shown = [panel.column, panel.words, panel.make, panel.stop, panel.timer, panel.seen]
+    outputs = [*shown, *offer.choices.steering()]
+    page.load(offer.look, panel.seen, outputs, **QUICK)
+    panel.timer.tick(offer.look, panel.seen, outputs, **QUICK)
+    panel.make.click(offer.start, panel.seen, outputs, **QUICK)
+    panel.stop.click(offer.stop, panel.seen, outputs, **QUICK)

@@ -1,0 +1,335 @@
+"""What the page does with a turn: begin, write, stop, settle, ask again, begin anew.
+
+Errors become words here: those that a person can cause as they are, all others as one sentence,
+with the traceback in the log. Knows no steering method.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+import gradio as gr
+
+from steering.detection import detect
+from steering.errors import GenerationError
+from steering.generation import ReplyUpdate
+from steering.languages import Language
+from steering.ui.asking import LEVELS, Chat, Wish, notes_on
+from steering.ui.badges import Badge, badge_html, name_in
+from steering.ui.chat.layout import Parts
+from steering.ui.chat.messages import (
+    ShownMessage,
+    Stray,
+    answerable,
+    before_question,
+    show_answer,
+    show_question,
+    show_rewrites,
+    to_plain,
+    up_to_question,
+)
+from steering.ui.chat.transcript import Record, keep, make_record, records_of, restore
+from steering.ui.events import Updates, Values
+from steering.ui.head import status_html
+from steering.ui.sessions import ONE_AT_A_TIME, OpenSessions, StopSigns
+from steering.ui.strings import label, locale_of, say
+from steering.ui.wording import errors_in_words, in_words
+
+# More than any model's context holds, and so little that no browser or detector is slow with it.
+MAX_LETTERS = 20_000
+
+
+History: TypeAlias = list[ShownMessage]
+# Which message, and its new words.
+Edited: TypeAlias = tuple[int, str]
+
+
+class Turns:
+    """The listeners of one page's chat; holds its components, and which turns are to stop."""
+
+    def __init__(self, parts: Parts, chat: Chat, model: str) -> None:
+        self._parts, self._chat, self._model = parts, chat, model
+        self._stops = StopSigns()
+        self._sessions = OpenSessions()
+
+    def check_message(self, values: Values, request: gr.Request | None = None) -> None:
+        """Refuse what cannot be asked: no text or too much, a setting that there is not."""
+        with errors_in_words():
+            _refuse_if_running(values[self._parts.turn])
+            check_text(values[self._parts.box])
+            self._read_wish(values)
+            self._sessions.enter(request)
+
+    def check_question(self, values: Values, request: gr.Request | None = None) -> None:
+        """Refuse to ask again where nothing was asked, or while an answer is being written."""
+        with errors_in_words():
+            _refuse_if_running(values[self._parts.turn])
+            if not up_to_question(values[self._parts.chat]):
+                raise GenerationError("There is no question to ask again. Write a message first.")
+            self._read_wish(values)
+            self._sessions.enter(request)
+
+    def check_edit(
+        self, values: Values, event: gr.EditData, request: gr.Request | None = None
+    ) -> Edited:
+        """Refuse other words that cannot be asked; else return them, and which question's."""
+        with errors_in_words():
+            _refuse_if_running(values[self._parts.turn])
+            check_text(str(event.value))
+            self._read_wish(values)
+            self._sessions.enter(request)
+            place = event.index[0] if isinstance(event.index, (list, tuple)) else event.index
+            return place, str(event.value)
+
+    def begin(self, values: Values) -> Updates:
+        """Show the question and remember what was asked for; the message is checked already."""
+        parts = self._parts
+        with errors_in_words():
+            wish = self._read_wish(values)
+            history = values[parts.chat]
+            return {parts.box: "", **self._start(values, history, values[parts.box], wish)}
+
+    def begin_again(self, values: Values) -> Updates:
+        """Ask the last question again, as the choices are by this time.
+
+        If they are the same as before, another answer is drawn: the first would only come again.
+        """
+        parts = self._parts
+        with errors_in_words():
+            wish, last = self._read_wish(values), values[parts.wish]
+            if last is not None and replace(last, attempt=0) == wish:
+                wish = last.next_attempt()
+            history = values[parts.chat]
+            question = to_plain(up_to_question(history))[-1].content
+            return self._start(values, before_question(history), question, wish)
+
+    def begin_edited(self, values: Values) -> Updates:
+        """Ask an earlier question in other words; what followed it is forgotten."""
+        parts = self._parts
+        with errors_in_words():
+            place, message = values[parts.edited]
+            return self._start(values, values[parts.chat][:place], message, self._read_wish(values))
+
+    def pick_example(self, event: gr.SelectData) -> str:
+        """Put an example's question where a message is written."""
+        return str(event.value["text"])
+
+    def choose_stronger(self, event: gr.SelectData) -> Updates:
+        """Set the level that the offer under an answer names."""
+        level = event.value["value"] if isinstance(event.value, Mapping) else event.value
+        return {self._parts.choices.level: level if level in LEVELS else gr.skip()}
+
+    def undo(self, history: History, records: list[Record], turn: str) -> Updates:
+        """Take the last question and its answer back; the question may be written anew."""
+        parts = self._parts
+        if turn or not up_to_question(history):
+            return {parts.box: gr.skip()}
+        shorter = before_question(history)
+        left = records_of(shorter, records)
+        question = to_plain(up_to_question(history))[-1].content
+        return {
+            parts.box: question,
+            parts.chat: shorter,
+            parts.records: left,
+            parts.wish: None,
+            parts.kept: keep(shorter, left),
+        }
+
+    def begin_anew(self, turn: str) -> Updates:
+        """Forget the conversation; a turn that is running is stopped first."""
+        parts = self._parts
+        updates: Updates = {
+            parts.box: "", parts.chat: [], parts.records: [], parts.wish: None, parts.kept: None,
+        }  # fmt: skip
+        if not turn:
+            return updates
+        self._stops.ask(turn, is_to_forget=True)
+        return {**updates, parts.stop: _stopping()}
+
+    def stop(self, turn: str) -> Updates:
+        """Ask the running turn to stop; it marks the answer itself."""
+        if not turn:
+            return {self._parts.stop: gr.Button(visible=False)}
+        self._stops.ask(turn)
+        return {self._parts.stop: _stopping()}
+
+    def write(
+        self,
+        history: History,
+        records: list[Record],
+        wish: Wish,
+        turn: str,
+        request: gr.Request | None = None,
+    ) -> Iterator[Updates]:
+        """Stream the answer under the question.
+
+        What goes wrong stands where the answer would: an error raised here would pass by.
+        """
+        parts, locale = self._parts, locale_of(request)
+        conversation = answerable(to_plain(history))
+        latest = ""
+        try:
+            for update in self._chat.answer(
+                conversation, wish, is_stopped=lambda: self._stops.is_asked(turn)
+            ):
+                latest = update.texts[0]
+                if update.finish_reasons[0] is None:
+                    yield {parts.chat: [*history, self._show(update, locale)]}
+                    continue
+                record = make_record(self._chat, self._model, wish, update)
+                yield {
+                    parts.chat: [*history, *self._show_finished(update, wish, locale)],
+                    parts.records: [*records, record],
+                }
+        except Exception as err:
+            failure = show_answer(latest, badge_html(Badge("bad", in_words(err)), ()))
+            yield {parts.chat: [*history, failure], parts.records: [*records, {}]}
+        finally:
+            is_to_forget = self._stops.take_down(turn)
+        if is_to_forget:
+            yield {parts.chat: [], parts.records: []}
+
+    def give_up(self, request: gr.Request | None = None) -> None:
+        """Let the session ask again where a turn could not even begin."""
+        self._sessions.leave(request)
+
+    def settle(
+        self,
+        history: History,
+        records: list[Record],
+        turn: str,
+        request: gr.Request | None = None,
+    ) -> Updates:
+        """Make ready for the next message, whether the turn ended well or not."""
+        self._stops.take_down(turn)  # asked for after the turn's last word
+        self._sessions.leave(request)
+        parts = self._parts
+        history, records = close_last(history, records, locale_of(request))
+        return {
+            parts.chat: history,
+            parts.records: records,
+            parts.send: gr.Button(visible=True),
+            parts.stop: gr.Button(label("stop"), visible=False, interactive=True),
+            parts.turn: "",
+            parts.kept: keep(history, records) if history else None,
+        }
+
+    def restore(self, kept: object, request: gr.Request | None = None) -> Updates:
+        """Show the chat that the browser has kept."""
+        parts = self._parts
+        history, records = close_last(*restore(kept), locale_of(request))
+        return {parts.chat: history, parts.records: records} if history else {parts.wish: None}
+
+    def look_at_model(self, request: gr.Request | None = None) -> Updates:
+        """Say whether the model is there; once it is, the timer has nothing more to do."""
+        parts, locale = self._parts, locale_of(request)
+        if not self._chat.engine.is_ready:
+            return {
+                parts.head.status: status_html(say("loading", locale)),
+                parts.send: gr.Button(label("loading_model"), interactive=False),
+            }
+        return {
+            parts.head.status: status_html(self._model_state(locale)),
+            parts.send: gr.Button(label("send"), interactive=True),
+            parts.head.timer: gr.Timer(active=False),
+        }
+
+    def _model_state(self, locale: str) -> str:
+        try:
+            self._chat.engine.model()
+        except Exception as err:
+            return in_words(err)
+        return say("ready", locale)
+
+    def _read_wish(self, values: Values) -> Wish:
+        choices = self._parts.choices
+        return choices.read([values[component] for component in choices.all()], self._chat)
+
+    def _start(self, values: Values, earlier: History, message: str, wish: Wish) -> Updates:
+        parts = self._parts
+        history = [*earlier, show_question(message)]
+        records = records_of(earlier, values[parts.records])
+        return {
+            parts.chat: history,
+            parts.records: records,
+            parts.send: gr.Button(visible=False),
+            parts.stop: gr.Button(visible=True),
+            parts.wish: wish,
+            parts.turn: uuid.uuid4().hex,
+            parts.kept: keep(history, records),
+        }
+
+    def _show(self, update: ReplyUpdate, locale: str) -> ShownMessage:
+        """Show an answer that is being written."""
+        waits = say("writing" if self._chat.engine.is_ready else "loading", locale)
+        if update.place:
+            waits = say("waiting", locale, place=update.place)
+        return show_answer(update.texts[0], badge_html(None, [waits]))
+
+    def _show_finished(
+        self, update: ReplyUpdate, wish: Wish, locale: str
+    ) -> Iterator[ShownMessage]:
+        """Show what was written again, to be unfolded, and the finished answer with its badge."""
+        text, notes = update.texts[0], notes_on(update, 0, locale)
+        rewritten = [
+            Stray(one.text, name_in(one.language, locale))
+            for one in (update.rewrites[0] if update.rewrites else ())
+            if not one.is_kept
+        ]
+        if rewritten:
+            yield show_rewrites(say("show_rewritten", locale), rewritten)
+        strays = find_strays(text, wish.language, self._chat.languages, locale)
+        line = self._chat.line_under(text, wish, notes, locale)
+        shown = show_answer(text, line, strays)
+        if strays and wish.stronger is not None:
+            shown["options"] = [{"value": wish.stronger, "label": say("try_stronger", locale)}]
+        yield shown
+
+
+def close_last(
+    history: History, records: list[Record], locale: str
+) -> tuple[History, list[Record]]:
+    """Say of a question at the end that its answer never came, as where a connection broke."""
+    if not history or history[-1]["role"] != "user":
+        return history, records
+    ended = badge_html(Badge("bad", say("ended_early", locale)), ())
+    return [*history, show_answer("", ended)], [*records, {}]
+
+
+def find_strays(
+    text: str, chosen: Language | None, languages: Sequence[Language], locale: str = "en"
+) -> list[Stray]:
+    """Return the sentences of an answer that are in another language than the chosen one."""
+    if chosen is None:
+        return []
+    verdict = detect(text, expected=chosen, languages=languages, unit="sentence")
+    return [
+        Stray(line.text, name_in(line.language, locale))
+        for line in verdict.lines
+        if line.verdict == "off_target"
+    ]
+
+
+def check_text(message: str) -> None:
+    """Refuse a message that is empty, or longer than any that can be read.
+
+    Raises:
+        GenerationError: If it is.
+    """
+    if not message.strip():
+        raise GenerationError("The message is empty. Expected some text; write it first.")
+    if len(message) > MAX_LETTERS:
+        raise GenerationError(
+            f"The message has '{len(message):,}' characters. Expected at most {MAX_LETTERS:,}; "
+            "send a shorter one."
+        )
+
+
+def _stopping() -> gr.Button:
+    return gr.Button(label("stopping"), interactive=False)
+
+
+def _refuse_if_running(turn: str) -> None:
+    if turn:
+        raise GenerationError(ONE_AT_A_TIME)

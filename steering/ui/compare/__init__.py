@@ -1,0 +1,1 @@
+"""The tab "Compare": one question, three answers side by side, each sentence coloured."""

@@ -1,0 +1,84 @@
+"""What the page does about a missing neuron set: offer it, show how it goes, use it.
+
+Knows components and who makes the set, not how.
+"""
+
+from collections.abc import Sequence
+
+import gradio as gr
+
+from steering.ui.asking import NO_LANGUAGE
+from steering.ui.choices import Choices, first_choice, language_choices, wanted_codes
+from steering.ui.events import Updates
+from steering.ui.making.maker import SetMaker
+from steering.ui.making.panel import STOP, PanelParts, panel_html
+
+_OFFER, _SET = "offer", "set"  # what a page has shown
+
+
+class SetListeners:
+    """The listeners of the panel of one page; people on all pages see the same set made."""
+
+    def __init__(self, choices: Choices, panel: PanelParts, maker: SetMaker) -> None:
+        self.choices, self._maker = choices, maker
+        self.panel = panel
+
+    def look(self, seen: str, request: gr.Request | None = None) -> Updates:
+        """Show how it stands; once there is a set, the timer has nothing more to do.
+
+        Args:
+            seen: What this page has shown before: whoever saw the offer is told of the set, and a
+                choice that was made since is left alone.
+            request: Says which language the link and the browser wish for.
+        """
+        panel, making = self.panel, self._maker.state()
+        if seen == _SET:
+            return {panel.timer: gr.Timer(active=False)}
+        shown: Updates = {
+            panel.column: gr.Column(visible=making.stage != "loading"),
+            panel.words: panel_html(
+                making, languages=self._maker.languages, questions=self._maker.questions
+            ),
+            panel.make: gr.Button(
+                visible=making.stage in ("measuring", "offered"),
+                interactive=making.stage == "offered",
+            ),
+            panel.stop: gr.Button(
+                "Stopping …" if making.stage == "stopping" else STOP,
+                visible=making.stage in ("making", "stopping"),
+                interactive=making.stage == "making",
+            ),
+            panel.seen: _OFFER if making.stage not in ("loading", "ready") else seen,
+        }
+        if making.stage == "ready":
+            shown |= self._open_choices(wanted_codes(request), is_news=seen == _OFFER)
+        return shown
+
+    def start(self, seen: str, request: gr.Request | None = None) -> Updates:
+        """Begin to make the set, unless somebody else did."""
+        self._maker.start()
+        return self.look(seen, request)
+
+    def stop(self, seen: str, request: gr.Request | None = None) -> Updates:
+        """Stop making it, for everybody."""
+        self._maker.stop()
+        return self.look(seen, request)
+
+    def _open_choices(self, wanted: Sequence[str], *, is_news: bool) -> Updates:
+        """Let people choose among the set's languages; where it is news, nothing is chosen yet."""
+        neurons = self._maker.neurons
+        languages = neurons.languages if neurons is not None else ()
+        return {
+            self.choices.language: gr.Dropdown(
+                language_choices(languages),
+                value=NO_LANGUAGE if is_news else first_choice(languages, wanted),
+                interactive=True,
+            ),
+            self.choices.level: gr.Radio(interactive=True),
+            self.choices.method: gr.Dropdown(interactive=True),
+            self.choices.is_damped: gr.Checkbox(interactive=True),
+            self.choices.has_guard: gr.Checkbox(interactive=True),
+            self.panel.column: gr.Column(visible=is_news),
+            self.panel.timer: gr.Timer(active=False),
+            self.panel.seen: _SET,
+        }

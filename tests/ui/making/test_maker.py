@@ -1,0 +1,297 @@
+"""Tests of finding and making a missing set, with an engine that answers by a script."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from steering.errors import ModelLoadError
+from steering.generation import ReplyUpdate
+from steering.jobs import GenerationRequest
+from steering.kept_sets import kept_set_path
+from steering.loading import LoadedModel
+from steering.methods import SteeringRequest, default_method, make_plan
+from steering.steering_plan import NO_STEERING
+from steering.ui.making.maker import Making, SetMaker, Stage
+from tests.scripted_answers import script_answers
+from tests.toy import EN, FR, JA
+
+WAIT_S = 120  # far above what anything here takes: other work may hold the processor
+LANGUAGES = (EN, FR, JA)  # of 90 questions each: six batches
+BATCHES = 18
+
+
+class AnsweringEngine:
+    """Answers by a script; people wait as often as it is told."""
+
+    def __init__(self, model: LoadedModel, *commanded: str) -> None:
+        self._model = model
+        self._ask = script_answers(*commanded)
+        self.finished: list[Sequence[str]] = []
+        self.begun = 0
+        self.calls = 0
+        self.interruptions = 0
+        self.error: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def model(self, *, timeout_s: float | None = None) -> LoadedModel:
+        if isinstance(self.error, ModelLoadError):
+            raise self.error
+        return self._model
+
+    def has_waiting(self) -> bool:
+        return self.is_running and self.interruptions > 0
+
+    is_running = False
+
+    def stream(
+        self,
+        request: GenerationRequest,
+        *,
+        heartbeat_s: float | None = None,
+        pace_s: float = 0.0,
+    ) -> Generator[ReplyUpdate, None, None]:
+        if self.error is not None:
+            raise self.error
+        assert set(request.plans) == {NO_STEERING}
+        prompts = [conversation[-1].content for conversation in request.conversations]
+        rows = len(prompts)
+        is_asked = request.sampling.max_new_tokens > 1
+        self.begun += is_asked
+        self.is_running = is_asked
+        try:
+            while not self.gate.wait(0.01):
+                yield ReplyUpdate(("",) * rows, (None,) * rows, ("",) * rows, 0)
+            yield ReplyUpdate(("",) * rows, (None,) * rows, ("",) * rows, rows)
+            if is_asked:
+                self.finished.append(prompts)
+            yield ReplyUpdate(tuple(self._ask(prompts)), ("end",) * rows, ("",) * rows, 2 * rows)
+        finally:
+            self.interruptions -= self.has_waiting()
+            self.is_running = False
+
+    def call(self, function: Callable[[LoadedModel], object]) -> object:
+        self.calls += 1
+        return function(self._model)
+
+
+@pytest.fixture
+def model(load_tiny: Callable[..., LoadedModel]) -> LoadedModel:
+    return load_tiny("llama", intermediate_size=256)
+
+
+@pytest.fixture
+def engine(model: LoadedModel) -> AnsweringEngine:
+    return AnsweringEngine(model, "en", "fr", "ja")
+
+
+def wait_for(maker: SetMaker, *stages: Stage) -> Making:
+    end = time.monotonic() + WAIT_S
+    while (state := maker.state()).stage not in stages:
+        assert time.monotonic() < end, state
+        time.sleep(0.01)
+    return state
+
+
+def offered(engine: AnsweringEngine, data: Path) -> SetMaker:
+    maker = SetMaker(engine, data, LANGUAGES)  # type: ignore[arg-type]  # all that it needs
+    maker.begin()
+    wait_for(maker, "offered")
+    engine.finished.clear()
+    engine.begun = 0
+    return maker
+
+
+def test_without_a_set_one_is_offered_with_a_measured_time(
+    engine: AnsweringEngine, tmp_path: Path
+) -> None:
+    engine.gate.clear()
+    maker = SetMaker(engine, tmp_path, LANGUAGES)  # type: ignore[arg-type]  # all that it needs
+    maker.begin()
+    measuring = wait_for(maker, "measuring")
+    time.sleep(0.2)
+    engine.gate.set()
+    state = wait_for(maker, "offered")
+
+    assert measuring.seconds_left is None
+    assert state.seconds_left is not None
+    assert 0 < state.seconds_left < WAIT_S * BATCHES
+    assert maker.neurons is None
+    assert maker.languages == LANGUAGES
+    assert not any(tmp_path.iterdir())  # nothing is written before somebody wants it
+
+
+def test_while_nobody_looks_the_model_is_left_alone(
+    engine: AnsweringEngine, tmp_path: Path
+) -> None:
+    maker = SetMaker(engine, tmp_path, LANGUAGES)  # type: ignore[arg-type]  # all that it needs
+    maker.begin()
+    time.sleep(0.2)
+    assert engine.begun == 0
+
+    assert wait_for(maker, "offered")
+    assert engine.begun > 0
+
+
+def test_a_slower_model_takes_longer(engine: AnsweringEngine, tmp_path: Path) -> None:
+    quick = offered(engine, tmp_path).state().seconds_left
+
+    def slow() -> bool:
+        time.sleep(0.05)
+        return True
+
+    engine.gate.wait = lambda _=None: slow()  # type: ignore[method-assign]
+    slower = offered(engine, tmp_path).state().seconds_left
+
+    assert quick is not None
+    assert slower is not None
+    assert slower > quick + BATCHES * 0.04
+
+
+def test_a_made_set_is_used_at_once_and_found_at_the_next_start(
+    engine: AnsweringEngine, model: LoadedModel, tmp_path: Path
+) -> None:
+    maker = offered(engine, tmp_path)
+
+    maker.start()
+    state = wait_for(maker, "ready", "offered")
+
+    assert state.stage == "ready", state
+    assert "English 90 of 90" in state.words
+    assert len(engine.finished) == BATCHES
+    assert engine.calls > BATCHES  # every recorded pass is one of the engine's
+    made = maker.neurons
+    assert made is not None
+    assert made.languages == LANGUAGES
+    assert set(made.residual_means) == {"text", "onset", "body"}
+    assert make_plan(made, SteeringRequest(FR, source=EN)).edits
+    assert default_method(made) == "redirect"
+    path = kept_set_path(tmp_path, model.identity)
+    assert list(path.parent.iterdir()) == [path]
+    again = SetMaker(engine, tmp_path)  # type: ignore[arg-type]  # all that it needs
+    again.begin()
+    assert wait_for(again, "ready", "offered") == Making("ready")
+    assert again.neurons is not None
+    assert torch.equal(again.neurons.index, made.index)
+
+
+def test_stop_keeps_what_there_is_and_going_on_asks_the_rest(
+    engine: AnsweringEngine, tmp_path: Path
+) -> None:
+    maker = offered(engine, tmp_path)
+    maker.start()
+    while len(engine.finished) < 4:
+        time.sleep(0.001)
+    engine.gate.clear()
+    maker.stop()
+    engine.gate.set()
+    stopped = wait_for(maker, "offered")
+    asked = len(engine.finished)
+
+    assert "Stopped" in stopped.words
+    assert maker.neurons is None
+    maker.start()
+    assert wait_for(maker, "ready", "offered").stage == "ready"
+    assert len(engine.finished) <= BATCHES + 1
+    assert len(engine.finished) > asked
+
+
+def test_progress_is_a_share_and_comes_to_its_end(engine: AnsweringEngine, tmp_path: Path) -> None:
+    maker = offered(engine, tmp_path)
+    maker.start()
+
+    seen = []
+    while (state := maker.state()).stage == "making":
+        seen.append(state.fraction)
+        time.sleep(0.002)
+
+    assert state.stage == "ready"
+    assert all(0 <= one <= 1 for one in seen)
+    assert seen[-1] > 0.5
+
+
+@pytest.mark.parametrize(("people", "begun"), [(1, 1), (3, 3), (50, 3)])
+def test_a_batch_gives_way_to_people_but_not_for_ever(
+    people: int, begun: int, engine: AnsweringEngine, tmp_path: Path
+) -> None:
+    maker = offered(engine, tmp_path)
+    engine.interruptions = people
+
+    replies = maker._ask(["Hello? Answer in French."])
+
+    assert list(replies) == script_answers("fr")(["Hello? Answer in French."])
+    assert engine.begun == begun + 1
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_asked(
+    engine: AnsweringEngine, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    maker = offered(engine, blocked)
+
+    maker.start()
+    state = wait_for(maker, "offered")
+
+    assert "set LANGSTEER_DATA to one" in state.words
+    assert engine.begun == 0
+
+
+@pytest.mark.parametrize(
+    ("commanded", "said"),
+    [(("en",), "in '1' of the languages"), (("en", "fr"), "does not command them: Japanese 0")],
+)
+def test_languages_that_the_model_does_not_command_are_named(
+    commanded: tuple[str, ...], said: str, model: LoadedModel, tmp_path: Path
+) -> None:
+    maker = offered(AnsweringEngine(model, *commanded), tmp_path)
+
+    maker.start()
+    state = wait_for(maker, "ready", "offered")
+
+    assert state.stage == ("ready" if len(commanded) > 1 else "offered")
+    assert said in state.words
+
+
+def test_an_unexpected_error_is_one_plain_sentence_and_it_can_be_tried_again(
+    engine: AnsweringEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    maker = offered(engine, tmp_path)
+    engine.error = RuntimeError("a secret of the program")
+    maker.start()
+    state = wait_for(maker, "offered")
+    engine.error = None
+    maker.start()
+
+    assert "Something went wrong" in state.words
+    assert "a secret of the program" in caplog.text
+    assert wait_for(maker, "ready", "offered").stage == "ready"
+
+
+def test_a_damaged_kept_set_is_said_and_another_is_offered(
+    engine: AnsweringEngine, model: LoadedModel, tmp_path: Path
+) -> None:
+    path = kept_set_path(tmp_path, model.identity)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+
+    state = offered(engine, tmp_path).state()
+
+    assert str(path) in state.words
+
+
+def test_a_model_that_does_not_load_gets_no_offer(engine: AnsweringEngine, tmp_path: Path) -> None:
+    engine.error = ModelLoadError("no such folder")
+    maker = SetMaker(engine, tmp_path, LANGUAGES)  # type: ignore[arg-type]  # all that it needs
+
+    maker.begin()
+    time.sleep(0.1)
+    maker.start()
+
+    assert maker.state().stage == "loading"

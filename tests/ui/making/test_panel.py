@@ -1,0 +1,197 @@
+"""Tests of what the page says of a missing set, and of what it does with a set that comes."""
+
+from __future__ import annotations
+
+import gradio as gr
+import pytest
+
+from steering.conversation import Message
+from steering.errors import PlanError
+from steering.neuron_set import NeuronSet
+from steering.steering_plan import NO_STEERING
+from steering.ui.asking import Chat
+from steering.ui.choices import Choices, lay_out_choices
+from steering.ui.making.listeners import SetListeners
+from steering.ui.making.maker import Making
+from steering.ui.making.panel import duration, lay_out_panel, panel_html
+from tests.toy import EN, FR, JA
+from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
+
+QUESTION = [Message("user", "Where is the cat?")]
+
+
+class StillMaker:
+    """Stands at one point; a test moves it."""
+
+    languages = (EN, FR, JA)
+    questions = 90
+
+    def __init__(self, *states: Making) -> None:
+        self.states = list(states) or [Making()]
+        self.neurons: NeuronSet | None = None
+        self.asked: list[str] = []
+
+    def state(self) -> Making:
+        return self.states[0]
+
+    def start(self) -> None:
+        self.asked.append("start")
+
+    def stop(self) -> None:
+        self.asked.append("stop")
+
+
+@pytest.fixture
+def maker() -> StillMaker:
+    return StillMaker()
+
+
+@pytest.fixture
+def chat(engine: ScriptedEngine, maker: StillMaker) -> Chat:
+    return Chat(engine, None, 40, maker)  # type: ignore[arg-type]  # all that Chat needs of them
+
+
+@pytest.fixture
+def choices(chat: Chat) -> Choices:
+    with gr.Blocks():
+        return lay_out_choices(chat, has_set=False)
+
+
+@pytest.fixture
+def listeners(choices: Choices, maker: StillMaker) -> SetListeners:
+    with gr.Blocks():
+        panel = lay_out_panel()
+    return SetListeners(choices, panel, maker)  # type: ignore[arg-type]  # all that it needs
+
+
+def test_without_a_set_nothing_can_be_chosen(choices: Choices) -> None:
+    assert choices.language.value == "none"
+    assert not any(component.interactive for component in choices.steering())
+
+
+def test_the_offer_says_what_is_asked_and_how_long_it_takes(
+    listeners: SetListeners, maker: StillMaker
+) -> None:
+    maker.states = [Making("offered", seconds_left=240.0)]
+    panel = listeners.panel
+
+    shown = listeners.look("")
+
+    assert "no neuron set yet" in shown[panel.words]
+    assert (
+        "90 everyday questions in each of 3 languages (English, French, Japanese)"
+        in (shown[panel.words])
+    )
+    assert "about 4 minutes on this machine" in shown[panel.words]
+    assert shown[panel.column].visible
+    assert shown[panel.make].visible
+    assert shown[panel.make].interactive
+    assert not shown[panel.stop].visible
+
+
+def test_before_it_is_measured_nothing_can_be_pressed(
+    listeners: SetListeners, maker: StillMaker
+) -> None:
+    maker.states = [Making("measuring")]
+
+    shown = listeners.look("")
+
+    assert "being measured" in shown[listeners.panel.words]
+    assert not shown[listeners.panel.make].interactive
+
+
+def test_while_the_model_loads_there_is_no_offer(listeners: SetListeners) -> None:
+    assert not listeners.look("")[listeners.panel.column].visible
+
+
+@pytest.mark.parametrize(("stage", "can_stop"), [("making", True), ("stopping", False)])
+def test_progress_is_shown_with_what_is_left(
+    stage: str, can_stop: bool, listeners: SetListeners, maker: StillMaker
+) -> None:
+    maker.states = [Making(stage, "French: 32", fraction=0.25, seconds_left=61)]  # type: ignore[arg-type]
+    panel = listeners.panel
+
+    shown = listeners.look("")
+
+    assert 'value="0.250" max="1"' in shown[panel.words]
+    assert "French: 32, about 60 seconds left" in shown[panel.words]
+    assert not shown[panel.make].visible
+    assert shown[panel.stop].visible
+    assert shown[panel.stop].interactive is can_stop
+
+
+def test_the_buttons_start_and_stop(listeners: SetListeners, maker: StillMaker) -> None:
+    listeners.start("")
+    listeners.stop("")
+
+    assert maker.asked == ["start", "stop"]
+
+
+def test_what_went_wrong_is_escaped() -> None:
+    html = panel_html(Making("offered", "no '<b>'"), languages=(EN, FR), questions=60)
+
+    assert "no &#x27;&lt;b&gt;&#x27;" in html
+
+
+def test_a_page_that_offered_the_set_says_that_it_is_there_and_forces_no_language(
+    listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
+) -> None:
+    maker.states = [Making("making")]
+    seen = listeners.look("")[listeners.panel.seen]
+    maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
+
+    shown = listeners.look(seen)
+
+    assert "ready" in shown[listeners.panel.words]
+    assert shown[listeners.panel.column].visible
+    assert shown[choices.language].value == "none"
+    assert shown[choices.language].interactive
+    assert ("français (French)", "fr") in shown[choices.language].choices
+    assert shown[choices.level].interactive
+    assert shown[listeners.panel.timer].active is False
+
+
+def test_a_page_that_opens_later_speaks_of_no_set(
+    listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
+) -> None:
+    loading = listeners.look("")[listeners.panel.seen]
+    maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
+
+    shown = listeners.look(loading)
+
+    assert not shown[listeners.panel.column].visible
+    assert shown[choices.language].value == "fr"
+
+
+def test_a_look_too_many_leaves_the_choices_alone(
+    listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
+) -> None:
+    maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
+    seen = listeners.look("")[listeners.panel.seen]
+
+    assert choices.language not in listeners.look(seen)
+
+
+def test_people_chat_unsteered_until_there_is_a_set(
+    chat: Chat, maker: StillMaker, engine: ScriptedEngine, toy_set: NeuronSet
+) -> None:
+    wish = chat.read_wish("none", "normal")
+    before = list(chat.answer(QUESTION, wish))[-1]
+    with pytest.raises(PlanError, match="Cannot steer to 'fr': this model has no neuron set yet"):
+        chat.read_wish("fr", "normal")
+    maker.neurons = toy_set
+    after = list(chat.answer(QUESTION, chat.read_wish("fr", "normal")))[-1]
+
+    assert before.texts == (ENGLISH,)
+    assert engine.requests[0].plans == (NO_STEERING,)
+    assert after.texts == (FRENCH,)
+    assert "English" in chat.line_under(ENGLISH, wish, ())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "5 seconds"), (42, "40 seconds"), (89, "90 seconds"), (95, "2 minutes"),
+     (1500, "25 minutes"), (9000, "2.5 hours")],
+)  # fmt: skip
+def test_a_duration_is_no_finer_than_it_can_be_known(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
