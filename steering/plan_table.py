@@ -60,8 +60,14 @@ class BatchPull:
     """One place's pulls of all rows within one subspace; a row of another one has share 0."""
 
     directions: Tensor  # (R, H)
+    minus_transposed: Tensor  # (H, R), of the directions; made once and not for every token
     point: Tensor  # (B, R)
     share: Tensor | None  # (B, 1); 0 leaves a row alone; None for 1 everywhere
+
+    @classmethod
+    def make(cls, directions: Tensor, point: Tensor, share: Tensor | None) -> BatchPull:
+        """Return it with what can be made beforehand."""
+        return cls(directions, -directions.T, point, share)
 
     @property
     def device(self) -> torch.device:
@@ -71,16 +77,16 @@ class BatchPull:
     def on(self, device: torch.device) -> BatchPull:
         """Return it on a device, as `BatchEdit.on`."""
         share = None if self.share is None else self.share.to(device)
-        return BatchPull(self.directions.to(device), self.point.to(device), share)
+        return BatchPull.make(self.directions.to(device), self.point.to(device), share)
 
     def apply(self, values: Tensor) -> Tensor:
         """Return what becomes of the stream `(B, T, H)`; in float32, as the sums are long."""
-        rows, positions, hidden = values.shape
+        positions = values.shape[1]
         # This runs for every token: calls that change nothing are left out, as they cost as well.
         exact = values if values.dtype == torch.float32 else values.float()
-        flat = exact.reshape(rows * positions, hidden)
+        flat = exact.reshape(-1, values.shape[2])  # (B * T, H)
         point = _per_position(self.point, positions)
-        missing = torch.addmm(point, flat, self.directions.T, alpha=-1)  # (B * T, R)
+        missing = torch.addmm(point, flat, self.minus_transposed)  # (B * T, R)
         if self.share is not None:
             missing *= _per_position(self.share, positions)
         # A row of share 0 gets 0 added to it: the same bits.
@@ -189,7 +195,7 @@ def _stack_in_subspace(pulls: Sequence[SubspacePull | None], directions: Tensor)
         for pull in pulls
     ]
     shares = [0.0 if pull is None else pull.share for pull in inside]
-    return BatchPull(
+    return BatchPull.make(
         directions,
         torch.stack([nowhere if pull is None else pull.point for pull in inside]),
         None if set(shares) == {1.0} else torch.tensor(shares)[:, None],
