@@ -69,7 +69,7 @@ def choose_by_variation(evidence: Evidence, sizes: tuple[int, ...]) -> NeuronCho
     """PV, parameter variation: the neurons that tuning on a language changed most.
 
     In words: score = length of the change of the neuron's parameters over their length before;
-    see `parameter_variation.py`.
+    see `parameter_variation.py`. A language may have the neurons that tuning on it changed at all.
 
     Raises:
         StatsError: Without the variation, or with one of another shape.
@@ -83,7 +83,7 @@ def choose_by_variation(evidence: Evidence, sizes: tuple[int, ...]) -> NeuronCho
             f"The parameter variation is '{found}'. Expected one of shape {shape} (layers, "
             "neurons, languages); give a checkpoint per language with `--tuned`."
         )
-    return choose_highest(evidence.variation, sizes, way="pv")
+    return choose_highest(evidence.variation, sizes, way="pv", is_candidate=evidence.variation > 0)
 
 
 def choose_at_random(evidence: Evidence, sizes: tuple[int, ...]) -> NeuronChoice:

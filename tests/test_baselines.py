@@ -119,9 +119,11 @@ def test_lap_takes_the_most_active_neurons_whatever_they_do_elsewhere(
     assert sets_of(WAYS["lap"](evidence, SIZES)) == highest_by_loops(probs, SIZES)
 
 
+@pytest.mark.parametrize("sizes", [SIZES, (LAYERS * NEURONS,) * 5])
 def test_lave_is_the_entropy_of_mean_values_among_high_ones(
-    toy_stats: ActivationStats, evidence: Evidence
+    toy_stats: ActivationStats, evidence: Evidence, sizes: tuple[int, ...]
 ) -> None:
+    """Where all are asked for, those at the bar and below it are left out."""
     rows = [toy_stats.phases["text"][language] for language in TOY_LANGUAGES]
     means = [
         [[float(row.gate_sum[layer, n]) / row.token_count for row in rows] for n in range(NEURONS)]
@@ -132,11 +134,11 @@ def test_lave_is_the_entropy_of_mean_values_among_high_ones(
     scores = [[[-value_entropy_by_loops(n)] * len(rows) for n in layer] for layer in means]
     candidates = [[[m > bar for m in neuron] for neuron in layer] for layer in means]
 
-    choice = WAYS["lave"](evidence, SIZES)
+    choice = WAYS["lave"](evidence, sizes)
 
     # Loops and tensors may differ in the last bit where entropies are equal.
     rounded = [[[round(s, 12) for s in n] for n in layer] for layer in scores]
-    assert sets_of(choice) == highest_by_loops(rounded, SIZES, candidates)
+    assert sets_of(choice) == highest_by_loops(rounded, sizes, candidates)
 
 
 def test_lave_gives_a_language_without_high_values_fewer_neurons(
@@ -158,6 +160,17 @@ def test_pv_takes_the_neurons_that_vary_most(evidence: Evidence) -> None:
     choice = WAYS["pv"](evidence, SIZES)
 
     assert sets_of(choice) == highest_by_loops(variation.tolist(), SIZES)
+
+
+def test_pv_gives_no_language_a_neuron_that_tuning_on_it_left_as_it_was(
+    evidence: Evidence,
+) -> None:
+    variation = torch.zeros(LAYERS, NEURONS, len(TOY_LANGUAGES), dtype=torch.float64)
+    variation[0, 40, 0], variation[1, 3, 0], variation[1, 5, 3] = 0.2, 1e-9, 0.5
+
+    choice = WAYS["pv"](replace(evidence, variation=variation), SIZES)
+
+    assert sets_of(choice) == [{(0, 40), (1, 3)}, set(), set(), {(1, 5)}, set()]
 
 
 @pytest.mark.parametrize("variation", [None, torch.zeros(LAYERS, NEURONS, 2)])
@@ -235,6 +248,45 @@ def test_probe_says_how_good_it_is(evidence: Evidence) -> None:
     )
     few = replace(evidence, line_means=make_lines(per_language=4))
     assert WAYS["probe"](few, SIZES).note == "4 lines per language, no line held out"
+
+
+def make_hard_lines() -> LineMeans:
+    """Lines of languages that overlap; neurons differ in scale a hundredfold, one never moves."""
+    random = torch.Generator().manual_seed(2)
+    language_of = torch.randperm(150, generator=random) % len(TOY_LANGUAGES)
+    means = torch.randn(150, LAYERS, NEURONS, generator=random)
+    for k in range(len(TOY_LANGUAGES)):
+        means[language_of == k, :, k::8] += 0.5
+    means = means * torch.logspace(-1, 1, NEURONS) + 3
+    means[:, 0, 0] = 1.0
+    return LineMeans(TOY_LANGUAGES, language_of, means)
+
+
+def test_probe_is_a_plain_pipeline_of_scikit_learn_on_lines_that_are_hard(
+    evidence: Evidence,
+) -> None:
+    pytest.importorskip("sklearn", reason="the probe needs scikit-learn")
+    from sklearn.linear_model import LogisticRegression
+
+    lines = make_hard_lines()
+    seen = dict.fromkeys(range(len(TOY_LANGUAGES)), 0)
+    kept: list[int] = []
+    held_out: list[int] = []
+    for line, language in enumerate(lines.language_of.tolist()):
+        seen[language] += 1
+        (kept if seen[language] % 5 else held_out).append(line)
+    raw, language_of = lines.means.flatten(1).numpy(), lines.language_of.numpy()
+    spread = raw[kept].std(axis=0, ddof=1)
+    spread[spread == 0] = 1
+    scaled = (raw - raw[kept].mean(axis=0)) / spread
+    plain = LogisticRegression(C=1.0, max_iter=1000).fit(scaled[kept], language_of[kept])
+
+    choice = WAYS["probe"](replace(evidence, line_means=lines), (LAYERS * NEURONS,) * 5)
+
+    assert choice.score.numpy() == pytest.approx(plain.coef_, abs=1e-3)
+    right = plain.score(scaled[held_out], language_of[held_out])
+    assert choice.note == f"30 lines per language, {right:.1%} of 30 held out right"
+    assert right < plain.score(scaled[kept], language_of[kept]), "not hard enough to tell"
 
 
 def test_probe_of_two_languages_has_opposite_scores(toy_stats: ActivationStats) -> None:
