@@ -7,7 +7,9 @@ random neurons. exp of the change is the ratio of perplexities.
 In words: the change is how many nats more a token costs; in a formula, with x_t the tokens of text
 in language j, change[i][j] = mean_t(-log p(x_t | x_<t, neurons of i off)) - mean_t(-log p(x_t |
 x_<t)), and ratio[i][j] = exp(change[i][j]) = perplexity with / perplexity without.
-Source: Tang et al. 2024, section 3.2 (PPLC). Knows neither files nor how neurons were chosen.
+Source: Tang et al. 2024, section 3.2. Differs: theirs (PPLC) is perplexity with less perplexity
+without, here exp(base) x (ratio - 1); see docs/sources.md#perplexity.
+Knows neither files nor how neurons were chosen.
 """
 
 from __future__ import annotations
