@@ -83,12 +83,15 @@ def test_order_of_languages_changes_no_group() -> None:
     assert torch.equal(group_neurons(activations), group_neurons(activations.flip(0)))
 
 
-def test_specific_neurons_know_their_language_and_others_have_none() -> None:
+@pytest.mark.parametrize("threshold", [0.0, 0.5, -0.5])
+def test_specific_neurons_know_their_language_and_others_have_none(threshold: float) -> None:
     activations = random_activations(2)
-    groups, only = group_neurons(activations), find_specific_languages(activations)
+    groups = group_neurons(activations, threshold=threshold)
+
+    only = find_specific_languages(activations, threshold=threshold)
 
     for layer, index in itertools.product(range(LAYERS), range(NEURONS)):
-        active = [k for k in range(LANGUAGES) if activations[k, layer, index] > 0]
+        active = [k for k in range(LANGUAGES) if activations[k, layer, index] > threshold]
         assert int(only[layer, index]) == (active[0] if len(active) == 1 else -1)
         assert (len(active) == 1) == (GROUPS[int(groups[layer, index])] == "specific")
 

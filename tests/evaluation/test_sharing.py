@@ -25,6 +25,12 @@ LoadTiny = Callable[..., LoadedModel]
 
 LANGUAGES = (EN, FR, JA)
 LAYERS, NEURONS = 2, 48
+EFFECTS: dict[str, Callable[[list[float]], float]] = {
+    "total": sum,
+    "mean": statistics.mean,
+    "largest": max,
+    "smallest": min,
+}
 PROMPTS = [
     ParallelPrompt(
         {EN: "Where is the cat?", FR: "Où est le chat ?", JA: "猫はどこ？"},
@@ -39,13 +45,17 @@ PROMPTS = [
 
 @torch.no_grad()
 def slow_tables(model: LoadedModel, threshold: float) -> dict[str, list[list[list[float]]]]:
-    """Per prompt, group and layer: neurons, share of the contribution, sum and largest effect."""
+    """Per prompt, group and layer: neurons, share of the contribution, and effects.
+
+    Of `specific` per prompt, language and layer: neurons that are active in it alone.
+    """
     network = model.model
     head = network.get_output_embeddings().weight
     tables: dict[str, list[list[list[float]]]] = {
         name: [[[0.0] * LAYERS for _ in GROUPS] for _ in PROMPTS]
-        for name in ("neurons", "contribution", "total", "largest")
+        for name in ("neurons", "contribution", *EFFECTS)
     }
+    tables["specific"] = [[[0.0] * LAYERS for _ in LANGUAGES] for _ in PROMPTS]
     for p, prompt in enumerate(PROMPTS):
         traces = [
             trace_llama(network, encode_prompt(model.tokenizer, [Message("user", text)]))
@@ -59,22 +69,26 @@ def slow_tables(model: LoadedModel, threshold: float) -> dict[str, list[list[lis
             down = network.model.layers[layer].mlp.down_proj.weight
             group_of = []
             for i in range(NEURONS):
-                count = sum(float(trace.gate[layer][-1, i]) > threshold for trace in traces)
-                group_of.append({3: 0, 2: 1, 1: 2, 0: 3}[count])
+                active = [float(trace.gate[layer][-1, i]) > threshold for trace in traces]
+                group_of.append({3: 0, 2: 1, 1: 2, 0: 3}[sum(active)])
+                if sum(active) == 1:
+                    tables["specific"][p][active.index(True)][layer] += 1
             for g in range(4):
                 mine = [i for i in range(NEURONS) if group_of[i] == g]
                 tables["neurons"][p][g][layer] = len(mine)
-                shares, sums, largest = [], [], []
+                shares = []
+                effects: dict[str, list[float]] = {name: [] for name in EFFECTS}
                 for trace, token in zip(traces, tokens, strict=True):
                     value = trace.value[layer][-1]
                     each = [abs(float(value[i])) * float(down[:, i].norm()) for i in range(NEURONS)]
                     shares.append(sum(each[i] for i in mine) / sum(each))
-                    effects = [float((value[i] * down[:, i]) @ head[token]) for i in mine]
-                    sums.append(sum(effects))
-                    largest.append(max(effects, default=math.nan))
+                    if mine:
+                        own = [float((value[i] * down[:, i]) @ head[token]) for i in mine]
+                        for name, of_group in EFFECTS.items():
+                            effects[name].append(of_group(own))
                 tables["contribution"][p][g][layer] = statistics.mean(shares)
-                tables["total"][p][g][layer] = statistics.mean(sums)
-                tables["largest"][p][g][layer] = statistics.mean(largest)
+                for name in EFFECTS:
+                    tables[name][p][g][layer] = statistics.mean(effects[name] or [math.nan])
     return tables
 
 
@@ -100,15 +114,16 @@ def test_shares_and_scores_are_those_of_loops(load_tiny: LoadTiny, threshold: fl
             statistics.stdev(contribution), abs=1e-5
         )
         filled = [p for p in range(2) if slow["neurons"][p][g][layer]]
-        for name, table in (
-            ("total", summary.effective.total),
-            ("largest", summary.effective.largest),
-        ):
+        for name in EFFECTS:
+            found = getattr(summary.effective, name)[group][layer]
             expected = [slow[name][p][g][layer] for p in filled]
             if expected:
-                assert table[group][layer] == pytest.approx(statistics.mean(expected), abs=1e-4)
+                assert found == pytest.approx(statistics.mean(expected), abs=1e-4), name
             else:
-                assert table[group][layer] is None
+                assert found is None
+    for (k, language), layer in itertools.product(enumerate(LANGUAGES), range(LAYERS)):
+        shares = [slow["specific"][p][k][layer] / NEURONS for p in range(2)]
+        assert summary.specific[language][layer] == pytest.approx(statistics.mean(shares))
     assert len(summary.groups.unique()) == 4
 
 
