@@ -23,12 +23,13 @@ from steering.cli.bundled_prompts import held_out_prompts
 from steering.cli.conditions import ChosenSets, read_conditions
 from steering.cli.evaluate_perplexity import choose_text, uncounted_tokens
 from steering.cli.sharing import read_questions
-from steering.evaluation.forcing import run_forcing
+from steering.evaluation.forcing import ForcingPrompt, run_forcing
 from steering.evaluation.perplexity import perplexity_change
 from steering.evaluation.proportions import Proportion
 from steering.evaluation.report import lpr
 from steering.evaluation.sharing import measure_sharing
 from steering.evaluation.sharing_accuracy import Change, measure_change
+from steering.languages import LANGUAGES
 from steering.loading import LoadedModel, load_model
 from steering.neuron_set_file import hash_neuron_set, load_neuron_set
 from steering.study.measuring import AMPLIFY
@@ -40,9 +41,11 @@ RENEW = "docs/contributing.md says how the report is made again"
 OUTSIDE = 0.0005  # of a draw, on either side
 SHARE_BOUND = 0.002  # two of a layer's 1,024 neurons; on another processor some pass the threshold
 STABILITY_BOUND = 0.005  # of rates over prompts, to which such a neuron counts up to 20 times
-EFFECT_BOUND = 0.05  # of logits up to 45; a neuron that changes its group changes the sum
+EFFECT_BOUND = 0.05  # of logits up to 45; what passes the threshold adds next to nothing
 LOSS_BOUND_NATS = 0.005  # float32 sums in another order change a mean loss by under a thousandth
-PROMPTS, QUESTIONS = 28, 2
+ANSWERS_BOUND = 2.01  # of 49; on another processor two likely tokens may change places
+WHOLE_TARGET = LANGUAGES["es"]  # where every condition gives another rate
+PROMPTS, QUESTIONS = 21, 2
 
 
 @pytest.fixture(scope="module")
@@ -112,19 +115,47 @@ def test_the_page_says_what_the_numbers_say() -> None:
     assert not re.search(r"(^|[\s'])/\w", page), "a path of one machine"
 
 
-def test_language_forcing_still_comes_out(model: LoadedModel, sets: ChosenSets) -> None:
+@pytest.fixture(scope="module")
+def prompts(sets: ChosenSets) -> list[ForcingPrompt]:
+    count = PARTS["forcing"]["numbers"]["prompts"]
+    return held_out_prompts(count, seed=0, languages=sets.neurons.languages)
+
+
+def test_language_forcing_still_comes_out(
+    model: LoadedModel, sets: ChosenSets, prompts: list[ForcingPrompt]
+) -> None:
     committed = PARTS["forcing"]["numbers"]
     count, languages = committed["prompts"], sets.neurons.languages
-    prompts = held_out_prompts(count, seed=0, languages=languages)[:PROMPTS]
+    drawn = prompts[:PROMPTS]
 
-    for condition in read_conditions(",".join(committed["methods"]), sets):
-        found = run_forcing(model, prompts, condition, languages=languages, batch_rows=PROMPTS)
+    for condition in read_conditions("none,instruction,default", sets):
+        found = run_forcing(model, drawn, condition, languages=languages, batch_rows=PROMPTS)
 
         method = committed["methods"][condition.name]
         check_draw(found.lfs, method["lfs"], count)
         check_draw(lpr(found, languages=languages), method["lpr"], count)
         assert found.content is not None
         check_draw(found.content, method["content"], count)
+
+
+@pytest.mark.parametrize("name", ["random", "lape"])
+def test_conditions_that_sometimes_work_still_do_as_often(
+    name: str, model: LoadedModel, sets: ChosenSets, prompts: list[ForcingPrompt]
+) -> None:
+    """A draw says little of a rate near a half, so all prompts with one target are asked."""
+    languages = sets.neurons.languages
+    asked = [one for one in prompts if one.target == WHOLE_TARGET]
+    (condition,) = read_conditions(name, sets)
+
+    found = run_forcing(model, asked, condition, languages=languages, batch_rows=len(asked))
+
+    method = PARTS["forcing"]["numbers"]["methods"][name]["by_language"][str(WHOLE_TARGET)]
+    assert found.lfs.trials == method["n"]
+    assert found.lfs.successes == pytest.approx(method["lfs"] * method["n"], abs=ANSWERS_BOUND)
+    assert found.content is not None
+    assert found.content.successes == pytest.approx(
+        method["content"] * method["n"], abs=ANSWERS_BOUND
+    )
 
 
 def test_perplexity_changes_still_come_out(model: LoadedModel, sets: ChosenSets) -> None:

@@ -6,7 +6,7 @@ Nothing is measured: what is measured again is in `test_bundled_report.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,24 @@ def test_tables_of_language_forcing() -> None:
     cells = [forced_cell(one) for one in (*targets.values(), last)]
     section = PAGE.split(f"By `{name}`, language of the prompt by chosen language:\n\n")[1]
     table = section.split("\n\n")[0].splitlines()
+    *rows, totals = [[read_cell(cell) for cell in line.split(" | ")[1:]] for line in table[2:]]
+    assert [add_up(column) for column in zip(*rows, strict=True)] == totals
+    assert all(add_up(row[:-1]) == row[-1] for row in rows)
     assert table[0] == f"| prompt in | {' | '.join(f'to {code}' for code in targets)} | all |"
     assert table[-1] == f"| all | {' | '.join(cells)} |"
+
+
+def read_cell(text: str) -> Proportion:
+    """Read `85.7% (6/7)`, in which both must say the same."""
+    shown, counts = text.removesuffix(" |").removesuffix(")").split(" (")
+    share = Proportion(*map(int, counts.split("/")))
+    assert shown == f"{share.rate:.1%}"
+    return share
+
+
+def add_up(shares: Iterable[Proportion]) -> Proportion:
+    successes, trials = zip(*((one.successes, one.trials) for one in shares), strict=True)
+    return Proportion(sum(successes), sum(trials))
 
 
 def forcing_table(methods: Mapping[str, Any]) -> str:
