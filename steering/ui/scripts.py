@@ -12,5 +12,5 @@ def scripts_html() -> str:
     """Return the elements of the page's head that begin the scripts."""
     return "".join(
         f"<script>({(_FOLDER / name).read_text(encoding='utf-8')})();</script>"
-        for name in ("copy_plainly.js",)
+        for name in ("copy_plainly.js", "name_parts.js")
     )
