@@ -20,6 +20,7 @@ from steering.ui.head import lay_out_head
 from steering.ui.inside.tab import add_inside_tab
 from steering.ui.results.style import RESULTS_CSS
 from steering.ui.results.tab import add_results_tab
+from steering.ui.scripts import scripts_html
 from steering.ui.strings import label, make_i18n
 from steering.ui.style import CSS, HEAD, make_theme
 
@@ -75,7 +76,7 @@ def open_page(page: gr.Blocks, *, name: str, port: int, routes: Sequence[BaseRou
         max_threads=_THREADS,
         theme=make_theme(),
         css=CSS + RESULTS_CSS,
-        head=HEAD,
+        head=HEAD + scripts_html(),
         i18n=make_i18n(),
         footer_links=["api"],
         ssr_mode=False,

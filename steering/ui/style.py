@@ -196,6 +196,19 @@ mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
   border: 1px solid #64748b; border-radius: .375rem;
 }
 
+/* What the browser says of a server that is gone: beside the page, not in it. */
+#server-watch {
+  position: fixed; inset: 0 0 auto; z-index: 1000; padding: .75rem 1rem; text-align: center;
+  background: #fde5d3; color: #7c2d12; border-bottom: 2px solid #7c2d12; font-size: .925rem;
+}
+#server-watch:empty { display: none; }
+#server-watch p { max-width: 60rem; margin: 0 auto; color: inherit; }
+#server-watch button {
+  margin-top: .5rem; padding: .35rem .75rem; border: 1px solid currentColor;
+  border-radius: .375rem; font-weight: 600; background: none; color: inherit; cursor: pointer;
+}
+.dark #server-watch { background: #7c2d12; color: #ffedd5; border-color: #ffedd5; }
+
 @media (max-width: 640px) { .placeholder { display: none; } }
 @media (prefers-reduced-motion: reduce) {
   * { animation: none !important; transition: none !important; }

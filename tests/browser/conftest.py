@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from steering.neuron_set import NeuronSet
-from steering.ui.asking import Chat
-from steering.ui.launching import build_page, open_page
-from tests.started import free_port
+from tests.browser.served import served_page
 from tests.ui.scripted import ScriptedEngine
 
 if TYPE_CHECKING:
@@ -48,18 +47,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def serve(toy_set: NeuronSet) -> Iterator[Callable[..., str]]:
     """Serve the page of the bundled model with a scripted engine: its address."""
-    pages = []
-
-    def start(engine: ScriptedEngine, neurons: NeuronSet = toy_set) -> str:
-        port = free_port()
-        page = build_page(Chat(engine, neurons, 40), model="bundled")  # type: ignore[arg-type]
-        open_page(page, name="127.0.0.1", port=port)
-        pages.append(page)
-        return f"http://127.0.0.1:{port}/"
-
-    yield start
-    for page in pages:
-        page.close(verbose=False)
+    with ExitStack() as pages:
+        yield lambda engine, neurons=toy_set: pages.enter_context(served_page(neurons, engine))
 
 
 @pytest.fixture(scope="module")

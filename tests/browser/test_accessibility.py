@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from steering.neuron_set import NeuronSet
-from tests.browser.accessibility import TOLERATED, find_violations
+from tests.browser.accessibility import find_violations
 from tests.browser.served import served_page
 from tests.browser.visit import Visit
 
@@ -95,7 +95,3 @@ def test_a_fault_is_found_and_told_in_words(visit: Visit) -> None:
     assert [fault.split()[0] for fault in faults] == ["color-contrast", "label"]
     assert "#pale" in faults[0]
     assert "#nameless" in faults[1]
-
-
-def test_what_is_tolerated_says_why() -> None:
-    assert all(one.reason and one.selector not in ("", "*") for one in TOLERATED)

@@ -10,10 +10,8 @@ from playwright.sync_api import Browser, Locator, expect
 
 from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
-from steering.ui.asking import Chat
-from steering.ui.launching import build_page, open_page
+from tests.browser.served import served_page
 from tests.browser.visit import Visit
-from tests.started import free_port
 from tests.toy import FR
 from tests.ui.scripted import FRENCH, ScriptedEngine
 
@@ -29,11 +27,8 @@ def engine(load_tiny: Callable[..., LoadedModel]) -> ScriptedEngine:
 
 @pytest.fixture
 def url(engine: ScriptedEngine, toy_set: NeuronSet) -> Iterator[str]:
-    port = free_port()
-    page = build_page(Chat(engine, toy_set, 40), model="bundled")  # type: ignore[arg-type]
-    open_page(page, name="127.0.0.1", port=port)
-    yield f"http://127.0.0.1:{port}/"
-    page.close(verbose=False)
+    with served_page(toy_set, engine) as url:
+        yield url
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from playwright.sync_api import Browser, Locator, expect
 from steering.guard import Rewrite
 from steering.languages import LANGUAGES
 from steering.neuron_set import NeuronSet, NeuronSetMetadata
-from steering.ui.asking import Chat
-from steering.ui.launching import build_page, close_page, open_page
+from tests.browser.served import served_page
 from tests.browser.visit import Visit
 from tests.started import free_port
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
@@ -368,25 +367,21 @@ def starts_at(paragraph: Locator) -> str:
 
 def test_a_server_that_starts_again_in_mid_answer(browser: Browser, toy_set: NeuronSet) -> None:
     """Whether gradio notices by itself or the person reloads: no question is left without words."""
-    port, engines = free_port(), [ScriptedEngine(), ScriptedEngine()]
+    port, engine = free_port(), ScriptedEngine()
+    engine.word_s = 0.03
     visit = Visit(browser.new_page())
-    for number, engine in enumerate(engines):
-        engine.word_s = 0.03
-        page = build_page(Chat(engine, toy_set, 40), model="bundled")  # type: ignore[arg-type]
-        open_page(page, name="127.0.0.1", port=port)
-        if number == 0:
-            visit.open(f"http://127.0.0.1:{port}/")
-            visit.ask("forever")
-            visit.expect("Le chat")
-            close_page(page)
-    visit.open(f"http://127.0.0.1:{port}/")
-    visit.expect("✗ No answer came")
-    visit.ask("Where is the cat?")
+    with served_page(toy_set, engine, port=port) as url:
+        visit.open(url)
+        visit.ask("forever")
+        visit.expect("Le chat")
+    with served_page(toy_set, port=port) as url:
+        visit.open(url)
+        visit.expect("✗ No answer came")
+        visit.ask("Where is the cat?")
 
-    visit.expect("✓ French, as chosen")
-    expect(visit.page.locator("#chat .user.message").first).to_contain_text("forever")
-    visit.page.close()
-    close_page(page)
+        visit.expect("✓ French, as chosen")
+        expect(visit.page.locator("#chat .user.message").first).to_contain_text("forever")
+        visit.page.close()
 
 
 def test_script_in_an_answer_is_shown_and_never_run(

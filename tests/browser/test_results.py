@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from steering.neuron_set import NeuronSet
-from steering.ui.asking import Chat
-from steering.ui.launching import build_page, open_page
 from steering.ui.results.measured import results_path
+from tests.browser.served import served_page
 from tests.browser.visit import Visit
 from tests.ui.results.test_measured import FILE
 from tests.ui.scripted import ScriptedEngine
@@ -37,14 +35,8 @@ def url(
 ) -> Iterator[str]:
     neuron_set = tmp_path_factory.mktemp("sets") / "toy.safetensors"
     results_path(neuron_set).write_text(json.dumps(FILE), encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    chat = Chat(engine, toy_set, 40)  # type: ignore[arg-type]  # all that Chat needs of one
-    page = build_page(chat, model="bundled", neuron_set=neuron_set)
-    open_page(page, name="127.0.0.1", port=port)
-    yield f"http://127.0.0.1:{port}/"
-    page.close(verbose=False)
+    with served_page(toy_set, engine, neuron_set=neuron_set) as url:
+        yield url
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from steering.bundled import BUNDLED_QUESTIONS
 from steering.loading import BUNDLED_MODEL
 from steering.ui.choices import Choices
 from steering.ui.head import Head
+from steering.ui.scripts import in_place
 from steering.ui.strings import label, say
 
 # Where the browser keeps the chat. Gradio enciphers it, by a key that has to outlive the server;
@@ -53,9 +54,13 @@ def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
             elem_id="box",
         )
         send = gr.Button(
-            label("loading_model"), variant="primary", interactive=False, scale=1, min_width=110
-        )
-        stop = gr.Button(label("stop"), variant="stop", visible=False, scale=1, min_width=110)
+            label("loading_model"), variant="primary", interactive=False, scale=1, min_width=110,
+            elem_classes=in_place("chat"),
+        )  # fmt: skip
+        stop = gr.Button(
+            label("stop"), variant="stop", visible=False, scale=1, min_width=110,
+            elem_classes=in_place("chat"),
+        )  # fmt: skip
     with gr.Row(elem_id="after"):
         names = ("new_chat", "download_json", "download_markdown")
         new_chat, as_json, as_markdown = (

@@ -29,6 +29,7 @@ from steering.ui.compare.comparison import (
 from steering.ui.compare.comparison_html import begin_html, comparison_html, empty_html
 from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates, Values
 from steering.ui.head import status_html
+from steering.ui.scripts import in_place
 from steering.ui.sessions import OpenSessions, StopSigns
 from steering.ui.strings import label, locale_of, say
 from steering.ui.wording import errors_in_words, in_words
@@ -88,8 +89,14 @@ def _lay_out(questions: tuple[str, ...]) -> CompareParts:
             min_width=200,
             elem_id="compare-box",
         )
-        run = gr.Button(label("compare_run"), variant="primary", scale=1, min_width=110)
-        stop = gr.Button(label("stop"), variant="stop", visible=False, scale=1, min_width=110)
+        run = gr.Button(
+            label("compare_run"), variant="primary", scale=1, min_width=110,
+            elem_classes=in_place("compare"),
+        )  # fmt: skip
+        stop = gr.Button(
+            label("stop"), variant="stop", visible=False, scale=1, min_width=110,
+            elem_classes=in_place("compare"),
+        )  # fmt: skip
     if questions:
         with gr.Row(elem_id="compare-examples"):
             for question in questions:

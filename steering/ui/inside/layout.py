@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.i18n import I18nData
 
+from steering.ui.scripts import in_place
 from steering.ui.strings import label
 
 
@@ -79,8 +80,9 @@ def _lay_out_look() -> tuple[gr.Radio, gr.Button, gr.Button, gr.HTML]:
         value="steered",
         label=label("inside_how"),
     )
-    look = gr.Button(label("inside_look"), variant="primary")
-    stop = gr.Button(label("stop"), variant="stop", visible=False)
+    swapped = in_place("look")
+    look = gr.Button(label("inside_look"), variant="primary", elem_classes=swapped)
+    stop = gr.Button(label("stop"), variant="stop", visible=False, elem_classes=swapped)
     return how, look, stop, gr.HTML(padding=False, elem_id="inside-reading", elem_classes="inside")
 
 
@@ -100,8 +102,9 @@ def _lay_out_neurons() -> tuple[gr.Radio, gr.Dropdown, gr.CheckboxGroup, gr.Butt
 def _lay_out_again() -> tuple[gr.Checkbox, gr.Button, gr.Button, gr.HTML, gr.HTML]:
     """Make what answers without them, and where the two answers stand side by side."""
     is_unsteered = gr.Checkbox(label=label("inside_off_unsteered"))
-    again = gr.Button(label("inside_off_run"), variant="primary")
-    stop = gr.Button(label("stop"), variant="stop", visible=False)
+    swapped = in_place("again")
+    again = gr.Button(label("inside_off_run"), variant="primary", elem_classes=swapped)
+    stop = gr.Button(label("stop"), variant="stop", visible=False, elem_classes=swapped)
     with gr.Row():
         with gr.Column(min_width=280):
             before = gr.HTML(padding=False, elem_id="inside-before", elem_classes="inside")

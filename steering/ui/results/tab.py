@@ -22,6 +22,7 @@ from steering.ui.results.live_runs import LiveRuns, RunParts
 from steering.ui.results.measured import Results, read_results, results_path
 from steering.ui.results.measured_html import failure_html, nothing_html, results_html
 from steering.ui.results.own_prompts import ENDINGS, LIMIT_BYTES
+from steering.ui.scripts import in_place
 from steering.ui.strings import label, locale_of, say
 from steering.ui.uploading import pick_js
 
@@ -101,10 +102,15 @@ def _show_intro(request: gr.Request) -> str:
 
 def _lay_out_run(choices: Choices) -> RunParts:
     with gr.Row(elem_classes="run-buttons"):
-        examples = gr.Button(label("live_run"), variant="primary", min_width=180)
+        swapped = in_place("results")
+        examples = gr.Button(
+            label("live_run"), variant="primary", min_width=180, elem_classes=swapped
+        )
         pick = gr.Button(label("own_pick"), min_width=180)
-        own = gr.Button(label("own_run"), min_width=180, interactive=False)
-        stop = gr.Button(label("stop"), variant="stop", visible=False, min_width=110)
+        own = gr.Button(label("own_run"), min_width=180, interactive=False, elem_classes=swapped)
+        stop = gr.Button(
+            label("stop"), variant="stop", visible=False, min_width=110, elem_classes=swapped
+        )
     info, progress, shown = (gr.HTML(padding=False) for _ in range(3))
     with gr.Row():
         as_csv = gr.Button(label("verdicts_csv"), size="sm", min_width=150, visible=False)

@@ -1,0 +1,24 @@
+// A button that goes away, or cannot be pressed any more, gives its focus to the one in its place:
+// of those that share its class "in-place-…". Who has gone elsewhere meanwhile is left alone.
+() => {
+  let group = null; // of the button that has the focus, or had it when it went away
+  let begun = null; // which of them began it last
+
+  const groupOf = (node) => [...node.classList].find((name) => name.startsWith("in-place-"));
+  const isLost = () => document.activeElement === document.body || document.activeElement?.disabled;
+
+  document.addEventListener("focusin", (event) => {
+    group = groupOf(event.target) ?? null;
+    if (group && !event.target.classList.contains("stop")) begun = event.target;
+  });
+  document.addEventListener("focusout", ({target}) => setTimeout(() => {
+    if (target.isConnected && !target.disabled && isLost()) group = null; // left, not taken away
+  }));
+
+  new MutationObserver(() => {
+    if (group === null || !isLost()) return;
+    const usable = [...document.querySelectorAll(`.${group}`)].filter((one) => !one.disabled);
+    const next = usable.includes(begun) ? begun : usable[0];
+    next?.focus({preventScroll: true});
+  }).observe(document, {subtree: true, childList: true, attributeFilter: ["disabled"]});
+}

@@ -1,0 +1,142 @@
+"""Tests in Chromium of a server that goes away in mid-answer: a process of its own, killed."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.accessibility import find_violations
+from tests.browser.scripted_server import scripted_server
+from tests.browser.test_page import contrast
+from tests.browser.visit import Visit
+from tests.started import free_port
+
+pytestmark = pytest.mark.browser
+
+NOTICED_MS = 20_000  # two questions three seconds apart, and a machine that is busy
+HUNG_MS = 40_000  # the same, each question waited for
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """A visit that may complain of a server that is gone: Chromium says so of every request."""
+    visit = Visit(browser.new_page())
+    visit.page.set_default_timeout(NOTICED_MS)
+    yield visit
+    visit.page.close()
+
+
+def banner(page: Page) -> Locator:
+    return page.locator("#server-watch")
+
+
+def begin_an_answer(visit: Visit, port: int) -> None:
+    visit.open(f"http://127.0.0.1:{port}/")
+    visit.ask("forever")
+    visit.expect("Le chat")
+
+
+def test_a_server_that_is_killed_in_mid_answer_is_told_of_until_it_is_back(
+    visit: Visit, port: int
+) -> None:
+    with scripted_server(port) as server:
+        begin_an_answer(visit, port)
+        # As where gradio has not noticed: where it has, it asks for this, and reloads by itself.
+        visit.page.route("**/app_id", lambda route: route.abort())
+        server.kill()
+        words = banner(visit.page).filter(has_text="The server does not answer.")
+        expect(words).to_be_visible(timeout=NOTICED_MS)
+    assert banner(visit.page).get_attribute("role") == "alert"
+    expect(banner(visit.page)).to_contain_text("The chat is kept in this browser")
+    expect(banner(visit.page).get_by_role("button")).to_have_count(0)
+
+    with scripted_server(port):
+        expect(banner(visit.page)).to_contain_text("The server answers again", timeout=NOTICED_MS)
+        visit.button("Reload the page").click()
+        visit.expect("✗ No answer came")
+        expect(visit.page.locator("#chat .user.message")).to_contain_text("forever")
+        expect(banner(visit.page)).to_be_empty()
+        visit.ask("Where is the cat?")
+        visit.expect("✓ French, as chosen")
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_is_told_of_and_no_more_once_the_answer_goes_on(
+    visit: Visit, port: int
+) -> None:
+    with scripted_server(port) as server:
+        begin_an_answer(visit, port)
+        server.send_signal(signal.SIGSTOP)
+        expect(banner(visit.page)).to_contain_text("does not answer", timeout=HUNG_MS)
+        server.send_signal(signal.SIGCONT)
+        expect(banner(visit.page)).to_contain_text("answers again", timeout=HUNG_MS)
+        visit.button("Stop").click()
+        visit.expect("(stopped)")
+
+        expect(banner(visit.page)).to_be_empty()
+
+
+def test_the_server_is_asked_while_an_answer_is_written_and_else_never(
+    browser: Browser, url: str
+) -> None:
+    visit = Visit(browser.new_page())
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+    visit.open(url)
+    visit.page.wait_for_timeout(7000)
+    before = [one for one in asked if "healthz" in one]
+    visit.ask("forever")
+    with visit.page.expect_response("**/healthz") as response:
+        visit.expect("Le chat")
+    visit.button("Stop").click()
+    visit.expect("(stopped)")
+    visit.button("Send").wait_for()
+    asked.clear()
+    visit.page.wait_for_timeout(7000)
+
+    assert before == []
+    assert response.value.ok
+    assert asked == []
+    assert banner(visit.page).text_content() == ""
+    visit.page.close()
+    assert visit.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_banner_can_be_read_on_a_phone_in_the_readers_language(
+    scheme: Literal["light", "dark"], browser: Browser, url: str
+) -> None:
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740}, color_scheme=scheme, locale="fr-FR"
+    )
+    page = context.new_page()
+    status = 502
+    page.route("**/healthz", lambda route: route.fulfill(status=status))
+    page.goto(url + "?lang=fr")
+    page.get_by_role("button", name="Envoyer", exact=True).wait_for()
+    page.locator("#box textarea").fill("forever")
+    page.keyboard.press("Enter")
+    expect(banner(page)).to_contain_text("⚠ Le serveur ne répond pas.", timeout=NOTICED_MS)
+    status = 200
+    expect(banner(page)).to_contain_text("⚠ Le serveur répond de nouveau.", timeout=NOTICED_MS)
+    expect(page.get_by_role("button", name="Recharger la page")).to_be_visible()
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert find_violations(page) == []
+    words, ground = banner(page).evaluate(
+        "node => [getComputedStyle(node.firstChild).color, getComputedStyle(node).color]"
+    )
+    assert words == ground
+    assert contrast(banner(page)) >= 4.5
+    page.get_by_role("button", name="Arrêter", exact=True).click()
+    expect(banner(page)).to_be_empty(timeout=NOTICED_MS)
+    context.close()
