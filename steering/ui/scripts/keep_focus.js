@@ -14,6 +14,10 @@
   document.addEventListener("focusout", ({target}) => setTimeout(() => {
     if (target.isConnected && !target.disabled && isLost()) group = null; // left, not taken away
   }));
+  // At once: words of an answer come before the timeout above, and would bring the focus back.
+  document.addEventListener("pointerdown", ({target}) => {
+    if (group && !target.closest(`.${group}`)) group = null;
+  });
 
   new MutationObserver(() => {
     if (group === null || !isLost()) return;
