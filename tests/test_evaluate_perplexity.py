@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from steering.cli import evaluate_perplexity
 from steering.cli.main import main
 from steering.evaluation import perplexity
 from steering.loading import load_model
@@ -161,6 +162,17 @@ def test_another_model_needs_text_of_its_own(capsys: pytest.CaptureFixture[str])
     assert main(["evaluate", "perplexity", "--model", "some/model"]) == 1
 
     assert "`--text` is missing, and the model is 'some/model'" in capsys.readouterr().err
+
+
+def test_text_that_takes_long_to_read_shows_a_bar(
+    measure: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_perplexity, "SHOWN_AFTER_S", 0)
+
+    assert measure() == 0
+
+    shown = capsys.readouterr().err
+    assert all(f"lines of {language}" in shown for language in TOY_LANGUAGES)
 
 
 def test_rows_of_nothing_but_marks_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

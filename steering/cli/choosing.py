@@ -14,7 +14,7 @@ from tqdm import tqdm
 from steering.activation_stats import ActivationStats, StatsPhase
 from steering.baselines import WAYS, check_probe_can_run
 from steering.chunks import corpus_phases
-from steering.cli.arguments import check_at_least, load_chosen_model
+from steering.cli.arguments import check_at_least, check_seed, load_chosen_model
 from steering.errors import SettingsError
 from steering.languages import Language, parse_language
 from steering.lape import LapeParameters, lape
@@ -84,6 +84,7 @@ def read_ways(options: argparse.Namespace) -> list[ChoosingWay]:
     if "probe" in names:
         check_probe_can_run()
     check_at_least(1, lines=options.lines)
+    check_seed(choice_seed=options.choice_seed)
     return cast("list[ChoosingWay]", names)
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
+    check_seed,
     check_writable,
     load_chosen_model,
     write_json,
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
     """Compare the sets, measure what was asked for, and print the tables."""
     check_at_least(1, rows=options.rows, batch_size=options.batch_size)
     check_at_least(2, row_tokens=options.row_tokens)
+    check_seed(seed=options.seed)
     if options.forcing is not None:
         check_at_least(1, forcing=options.forcing)
     if options.json:

@@ -2,9 +2,9 @@
 
 import argparse
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 from torch import Tensor
 from tqdm import tqdm
@@ -13,11 +13,12 @@ from steering.bundled import BUNDLED_PAPER_SET
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
+    check_seed,
     check_writable,
     load_chosen_model,
     write_json,
 )
-from steering.cli.bundled_prompts import held_out_dialogues
+from steering.cli.bundled_prompts import SHOWN_AFTER_S, held_out_dialogues
 from steering.conversation import context_tokens
 from steering.corpus import iter_text, open_corpus
 from steering.errors import SettingsError
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 # A model, a language and the tokens of a row -> token ids `(rows, tokens)`.
 PackText: TypeAlias = Callable[[LoadedModel, Language, int], Tensor]
+
+_Item = TypeVar("_Item")
 
 _TOKENS_PER_DIALOGUE = 16  # fewer than those of the grammar have on average in any language
 
@@ -91,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     check_at_least(1, rows=options.rows)
     check_at_least(2, row_tokens=options.row_tokens)
-    check_at_least(0, seed=options.seed)
+    check_seed(seed=options.seed)
     if options.json:
         check_writable(options.json)
     if options.plot:
@@ -113,13 +116,24 @@ def choose_text(options: argparse.Namespace, neurons: NeuronSet) -> PackText:
     if options.text is not None:
         corpus = open_corpus(options.text, neurons.languages, kind="text")
         return lambda model, language, tokens: pack_rows(
-            model, iter_text(corpus, language), row_tokens=tokens, rows=options.rows
+            model,
+            _with_bar(iter_text(corpus, language), f"lines of {language}"),
+            row_tokens=tokens,
+            rows=options.rows,
         )
     count = options.rows * options.row_tokens // _TOKENS_PER_DIALOGUE + 10
     held_out = held_out_dialogues(count, seed=options.seed, languages=neurons.languages)
     return lambda model, language, tokens: pack_dialogues(
-        model, held_out[language], row_tokens=tokens, rows=options.rows
+        model,
+        _with_bar(held_out[language], f"dialogues of {language}"),
+        row_tokens=tokens,
+        rows=options.rows,
     )
+
+
+def _with_bar(items: Iterable[_Item], what: str) -> Iterable[_Item]:
+    """Go through items that are turned into tokens, with a bar when that takes long."""
+    return tqdm(items, desc=what, delay=SHOWN_AFTER_S, leave=False, dynamic_ncols=True)
 
 
 def _kept_losses(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from steering.cli.arguments import check_at_least, check_writable, write_json
+from steering.cli.arguments import check_at_least, check_seed, check_writable, write_json
 from steering.cli.bundled_prompts import held_out_conversations
 from steering.cli.conditions import (
     add_measuring_arguments,
@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure every condition."""
     check_at_least(1, count=options.count, batch_size=options.batch_size)
     check_at_least(2, turns=options.turns)
+    check_seed(seed=options.seed)
     if options.json:
         check_writable(options.json)
     sampling = Sampling(

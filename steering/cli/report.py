@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
-from steering.cli.arguments import add_model_arguments, check_at_least, load_chosen_model
+from steering.cli.arguments import (
+    add_model_arguments,
+    check_at_least,
+    check_seed,
+    load_chosen_model,
+)
 from steering.cli.compare_sets import load_sets
 from steering.cli.provenance import describe_run, describe_versions
 from steering.cli.report_parts import Inputs, Sets, make_parts, read_inputs
@@ -98,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
     )
     check_at_least(2, row_tokens=options.row_tokens)
-    check_at_least(0, seed=options.seed)
+    check_seed(seed=options.seed)
     folder = StudyFolder(options.out)
     inputs = read_inputs(options, _load_all_sets(options))
     model = load_chosen_model(options)

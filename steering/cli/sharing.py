@@ -12,6 +12,7 @@ from tqdm import tqdm
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
+    check_seed,
     check_writable,
     load_chosen_model,
     write_json,
@@ -81,6 +82,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Sort neurons into groups, then switch the groups off and amplify them."""
     check_at_least(1, batch_size=options.batch_size, max_new_tokens=options.max_new_tokens)
+    check_seed(seed=options.seed)
     if options.count is not None:
         check_at_least(1, count=options.count)
     if not math.isfinite(options.threshold):
