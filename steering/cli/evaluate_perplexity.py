@@ -104,9 +104,22 @@ def _check(options: argparse.Namespace) -> None:
             "`--resume` was given without `--json`. Expected the file that the killed run was to "
             "write, because what it finished is kept beside it; name it."
         )
+    check_has_text(options, flag="--text")
+
+
+def check_has_text(options: argparse.Namespace, *, flag: str) -> None:
+    """Refuse to measure without text where the model has none of its own.
+
+    Args:
+        options: With `text`, `rows`, `row_tokens`, `seed` and `model`, as `choose_text` reads them.
+        flag: What names the folder.
+
+    Raises:
+        SettingsError: Naming the flag.
+    """
     if options.text is None and options.model != BUNDLED_MODEL:
         raise SettingsError(
-            f"`--text` is missing, and the model is '{options.model}'. Expected a folder with "
+            f"`{flag}` is missing, and the model is '{options.model}'. Expected a folder with "
             "held-out text, such as en.txt and fr.txt; only the bundled model has some of its own."
         )
 
@@ -129,6 +142,30 @@ def choose_text(options: argparse.Namespace, neurons: NeuronSet) -> PackText:
         row_tokens=tokens,
         rows=options.rows,
     )
+
+
+def pack_all(
+    model: LoadedModel,
+    packs: Mapping[str, PackText],
+    sets: Mapping[str, NeuronSet],
+    *,
+    row_tokens: int,
+) -> dict[Language, Tensor]:
+    """Return rows of text in every language of some sets, each language once.
+
+    Args:
+        model: Whose tokens, and whose context rows are not longer than.
+        packs: What `choose_text` returned, per name of a set.
+        sets: Per name.
+        row_tokens: Length of a row.
+    """
+    tokens = min(row_tokens, context_tokens(model))
+    rows: dict[Language, Tensor] = {}
+    for name, pack in packs.items():
+        for language in sets[name].languages:
+            if language not in rows:
+                rows[language] = pack(model, language, tokens)
+    return rows
 
 
 def _with_bar(items: Iterable[_Item], what: str) -> Iterable[_Item]:

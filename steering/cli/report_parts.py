@@ -9,13 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from steering.cli.compare_sets import condition_of_set
-from steering.cli.conditions import ChosenSets, read_conditions
+from steering.cli.conditions import ChosenSets, read_conditions, split_usable
 from steering.cli.evaluate_forcing import choose_prompts
-from steering.cli.evaluate_perplexity import PackText, choose_text, uncounted_tokens
+from steering.cli.evaluate_perplexity import PackText, choose_text, pack_all, uncounted_tokens
 from steering.cli.provenance import hash_program
 from steering.cli.sharing import read_questions
-from steering.conversation import context_tokens
-from steering.errors import CorpusError, PlanError, StatsError
 from steering.evaluation.forcing import Condition, ForcingPrompt
 from steering.evaluation.parallel_prompts import ParallelPrompts
 from steering.evaluation.sharing_accuracy import AccuracyOptions
@@ -252,20 +250,7 @@ def _forcing_task(
     options: argparse.Namespace, inputs: Inputs, conditions: Sequence[Condition]
 ) -> ForcingTask:
     """Return the task without conditions that a set has nothing for, such as random neurons."""
-    if not inputs.prompts:
-        raise CorpusError(
-            "There are '0' prompts whose answer's language is in the set. Expected at least one; "
-            "raise `--count`, or name a file with `--prompts`."
-        )
-    usable, notes = [], []
-    for condition in conditions:
-        try:
-            condition.make_plan(inputs.prompts[0])
-            usable.append(condition)
-        except (PlanError, StatsError) as err:
-            notes.append(f"`{condition.name}` was left out: {err}")
-    if not usable:
-        raise StatsError(" ".join(notes))
+    usable, notes = split_usable(conditions, inputs.prompts)
     return ForcingTask(
         inputs.prompts, usable, inputs.sets.chosen.neurons.languages, options.batch_size, notes
     )
@@ -276,12 +261,7 @@ def _perplexity_task(
 ) -> PerplexityTask | None:
     if not inputs.packs:
         return None
-    row_tokens = min(options.row_tokens, context_tokens(model))
-    rows = {}
-    for name, pack in inputs.packs.items():
-        for language in inputs.sets.by_name[name].languages:
-            if language not in rows:
-                rows[language] = pack(model, language, row_tokens)
+    rows = pack_all(model, inputs.packs, inputs.sets.by_name, row_tokens=options.row_tokens)
     text = "held-out dialogues of the grammar"
     text = text if options.text is None else f"`{options.text.resolve().name}`"
     return PerplexityTask(rows, text, uncounted_tokens(options, model), options.seed)
