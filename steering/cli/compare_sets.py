@@ -18,13 +18,15 @@ from steering.cli.arguments import (
 )
 from steering.cli.conditions import plan_for_prompt, split_usable
 from steering.cli.evaluate_forcing import choose_prompts
-from steering.cli.evaluate_perplexity import (
+from steering.cli.held_out_text import (
     PackText,
     check_has_text,
     choose_text,
+    describe_text,
     pack_all,
     uncounted_tokens,
 )
+from steering.cli.provenance import describe_run
 from steering.evaluation.forcing import Condition, ForcingPrompt, ForcingResult, run_forcing
 from steering.evaluation.perplexity import PerplexityChange, perplexity_change
 from steering.evaluation.report import methods_markdown
@@ -39,7 +41,7 @@ from steering.evaluation.set_tables import (
 from steering.languages import Language
 from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
-from steering.neuron_set_file import load_neuron_set
+from steering.neuron_set_file import hash_neuron_set, load_neuron_set
 from steering.set_comparison import Comparison, compare_sets
 from steering.steerer import check_set_fits_model
 from steering.steering_plan import NO_STEERING, SteeringPlan
@@ -94,11 +96,18 @@ def run(options: argparse.Namespace) -> int:
     _print_comparison(comparison)
     has_perplexity = options.perplexity is not None
     packs = {name: choose_text(options, one) for name, one in sets.items() if has_perplexity}
-    content = {"is_complete": False, **comparison_json(comparison)}
+    content = {
+        **describe_run(options),
+        "neuron_sets_sha256": {name: hash_neuron_set(one) for name, one in sets.items()},
+        "is_complete": False,
+        **comparison_json(comparison),
+    }
     if packs or options.forcing is not None:
         model = load_chosen_model(options)
         for neurons in sets.values():
             check_set_fits_model(neurons, model)
+        content |= {"model": options.model, **describe_run(options, model=model.identity)}
+        content["seed"] = options.seed
         forcing = None if options.forcing is None else _forcing_task(options, sets, comparison)
         _keep(options, content)
         if packs:
@@ -166,6 +175,7 @@ def _measure_perplexity(
     """Switch the neurons of each set off, on the same rows of text; *content* gets each matrix."""
     rows = pack_all(model, packs, sets, row_tokens=options.row_tokens)
     uncounted = uncounted_tokens(options, model)
+    content |= describe_text(options, rows, model)
     changes: dict[str, PerplexityChange] = {}
     total = sum(2 * len(one.languages) + 1 for one in sets.values())
     with tqdm(total=total, unit="plans", dynamic_ncols=True) as bar:

@@ -132,7 +132,7 @@ def _report(
             options.json,
             {
                 "model": options.model,
-                **describe_run(options, neurons),
+                **describe_run(options, neurons, model=model.identity),
                 "prompts": max(len(result.outcomes) for result in results.values()),
                 "temperature": options.temperature,
                 "top_p": options.top_p,

@@ -2,9 +2,9 @@
 
 import argparse
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 from torch import Tensor
 from tqdm import tqdm
@@ -18,35 +18,32 @@ from steering.cli.arguments import (
     load_chosen_model,
     write_json,
 )
-from steering.cli.bundled_prompts import SHOWN_AFTER_S, held_out_dialogues
-from steering.conversation import context_tokens
-from steering.corpus import iter_text, open_corpus
+from steering.cli.held_out_text import (
+    check_has_text,
+    choose_text,
+    describe_text,
+    hash_rows,
+    name_text,
+    pack_all,
+    uncounted_tokens,
+)
+from steering.cli.provenance import describe_run
 from steering.errors import SettingsError
 from steering.evaluation.figures import plot_perplexity
 from steering.evaluation.kept_losses import KeptLosses
 from steering.evaluation.perplexity import (
     PerplexityChange,
-    pack_dialogues,
-    pack_rows,
     perplexity_change,
-    template_marks,
 )
 from steering.evaluation.plots import check_plot_path
 from steering.languages import Language
-from steering.loading import BUNDLED_MODEL, LoadedModel
+from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set
 from steering.steerer import check_set_fits_model
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
-
-# A model, a language and the tokens of a row -> token ids `(rows, tokens)`.
-PackText: TypeAlias = Callable[[LoadedModel, Language, int], Tensor]
-
-_Item = TypeVar("_Item")
-
-_TOKENS_PER_DIALOGUE = 16  # fewer than those of the grammar have on average in any language
 
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -78,14 +75,13 @@ def run(options: argparse.Namespace) -> int:
     """Measure the perplexity change of every language's neurons."""
     _check(options)
     neurons = load_neuron_set(options.neuron_set)
-    pack = choose_text(options, neurons)
+    packs = {"set": choose_text(options, neurons)}
     model = load_chosen_model(options)
     check_set_fits_model(neurons, model)
-    row_tokens = min(options.row_tokens, context_tokens(model))
-    rows = {language: pack(model, language, row_tokens) for language in neurons.languages}
-    kept = _kept_losses(options, neurons, model, rows)
+    rows = pack_all(model, packs, {"set": neurons}, row_tokens=options.row_tokens)
+    kept = _kept_losses(options, model, rows)
     change = _measure(options, neurons, model, rows, kept=kept)
-    _report(options, change, rows)
+    _report(options, change, rows, model=model, neurons=neurons)
     if kept is not None:
         kept.remove()
     return 0
@@ -107,75 +103,8 @@ def _check(options: argparse.Namespace) -> None:
     check_has_text(options, flag="--text")
 
 
-def check_has_text(options: argparse.Namespace, *, flag: str) -> None:
-    """Refuse to measure without text where the model has none of its own.
-
-    Args:
-        options: With `text`, `rows`, `row_tokens`, `seed` and `model`, as `choose_text` reads them.
-        flag: What names the folder.
-
-    Raises:
-        SettingsError: Naming the flag.
-    """
-    if options.text is None and options.model != BUNDLED_MODEL:
-        raise SettingsError(
-            f"`{flag}` is missing, and the model is '{options.model}'. Expected a folder with "
-            "held-out text, such as en.txt and fr.txt; only the bundled model has some of its own."
-        )
-
-
-def choose_text(options: argparse.Namespace, neurons: NeuronSet) -> PackText:
-    """Find the text of a folder, or of the bundled model's grammar, before a model is loaded."""
-    if options.text is not None:
-        corpus = open_corpus(options.text, neurons.languages, kind="text")
-        return lambda model, language, tokens: pack_rows(
-            model,
-            _with_bar(iter_text(corpus, language), f"lines of {language}"),
-            row_tokens=tokens,
-            rows=options.rows,
-        )
-    count = options.rows * options.row_tokens // _TOKENS_PER_DIALOGUE + 10
-    held_out = held_out_dialogues(count, seed=options.seed, languages=neurons.languages)
-    return lambda model, language, tokens: pack_dialogues(
-        model,
-        _with_bar(held_out[language], f"dialogues of {language}"),
-        row_tokens=tokens,
-        rows=options.rows,
-    )
-
-
-def pack_all(
-    model: LoadedModel,
-    packs: Mapping[str, PackText],
-    sets: Mapping[str, NeuronSet],
-    *,
-    row_tokens: int,
-) -> dict[Language, Tensor]:
-    """Return rows of text in every language of some sets, each language once.
-
-    Args:
-        model: Whose tokens, and whose context rows are not longer than.
-        packs: What `choose_text` returned, per name of a set.
-        sets: Per name.
-        row_tokens: Length of a row.
-    """
-    tokens = min(row_tokens, context_tokens(model))
-    rows: dict[Language, Tensor] = {}
-    for name, pack in packs.items():
-        for language in sets[name].languages:
-            if language not in rows:
-                rows[language] = pack(model, language, tokens)
-    return rows
-
-
-def _with_bar(items: Iterable[_Item], what: str) -> Iterable[_Item]:
-    """Go through items that are turned into tokens, with a bar when that takes long."""
-    return tqdm(items, desc=what, delay=SHOWN_AFTER_S, leave=False, dynamic_ncols=True)
-
-
 def _kept_losses(
     options: argparse.Namespace,
-    neurons: NeuronSet,
     model: LoadedModel,
     rows: Mapping[Language, Tensor],
 ) -> KeptLosses | None:
@@ -183,15 +112,10 @@ def _kept_losses(
     if not options.json:
         return None
     identity = model.identity
-    text = hashlib.sha256()
-    for language in neurons.languages:
-        text.update(f"{language} {tuple(rows[language].shape)}".encode())
-        text.update(rows[language].numpy().tobytes())
-    text.update(str(uncounted_tokens(options, model)).encode())
     about = {
         "model": f"{identity.model_id} {identity.revision} {identity.tokenizer_sha256}",
         "neuron set": hashlib.sha256(options.neuron_set.read_bytes()).hexdigest(),
-        "text": text.hexdigest(),
+        "text": hash_rows(rows, uncounted_tokens(options, model)),
         "seed": str(options.seed),
         "`--quantize` or `--dtype`": f"{options.quantize} {options.dtype}",
     }
@@ -223,17 +147,16 @@ def _measure(
         )
 
 
-def uncounted_tokens(options: argparse.Namespace, model: LoadedModel) -> list[int]:
-    """Return the token ids that are not predicted: of chats the template's marks."""
-    return template_marks(model) if options.text is None else []
-
-
 def _report(
-    options: argparse.Namespace, change: PerplexityChange, rows: Mapping[Language, Tensor]
+    options: argparse.Namespace,
+    change: PerplexityChange,
+    rows: Mapping[Language, Tensor],
+    *,
+    model: LoadedModel,
+    neurons: NeuronSet,
 ) -> None:
     """Print the matrix and what it says, and write what was asked for."""
-    text = "held-out dialogues of the grammar"
-    text = text if options.text is None else options.text.resolve().name
+    text = name_text(options)
     print(f"Nats per token and ratio of perplexities on {text}:\n\n{change.to_markdown()}\n")
     for sentence in change.verdict.by_language().values():
         print(f"- {sentence}")
@@ -241,9 +164,9 @@ def _report(
     if options.json:
         numbers = {
             "model": options.model,
+            **describe_run(options, neurons, model=model.identity),
             "neuron_set": options.neuron_set.name,
-            "text": text,
-            "tokens": {str(language): held.numel() for language, held in rows.items()},
+            **describe_text(options, rows, model),
             "seed": options.seed,
             **change.to_json(),
         }

@@ -14,6 +14,7 @@ from steering.cli.conditions import (
     load_model_for,
     read_conditions,
 )
+from steering.cli.provenance import describe_run
 from steering.errors import SettingsError
 from steering.evaluation.everyday import everyday_conversations
 from steering.evaluation.forcing import ForcingPrompt
@@ -66,7 +67,15 @@ def run(options: argparse.Namespace) -> int:
     print(_to_markdown(results))
     if options.json:
         numbers = {name: result.to_json() for name, result in results.items()}
-        write_json(options.json, {"model": options.model, "methods": numbers})
+        about = {
+            "model": options.model,
+            **describe_run(options, sets.neurons, model=model.identity),
+            "conversations": len(conversations),
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "seed": options.seed,
+        }
+        write_json(options.json, {**about, "methods": numbers})
     return 0
 
 

@@ -1,8 +1,6 @@
 """Which parts a report has, and everything that each of them depends on."""
 
 import argparse
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,13 +9,19 @@ from pathlib import Path
 from steering.cli.compare_sets import condition_of_set
 from steering.cli.conditions import ChosenSets, read_conditions, split_usable
 from steering.cli.evaluate_forcing import choose_prompts
-from steering.cli.evaluate_perplexity import PackText, choose_text, pack_all, uncounted_tokens
-from steering.cli.provenance import hash_program
-from steering.cli.sharing import read_questions
+from steering.cli.held_out_text import (
+    PackText,
+    choose_text,
+    hash_rows,
+    name_text,
+    pack_all,
+    uncounted_tokens,
+)
+from steering.cli.provenance import hash_json, hash_program
+from steering.cli.sharing import hash_questions, read_questions
 from steering.evaluation.forcing import Condition, ForcingPrompt
 from steering.evaluation.parallel_prompts import ParallelPrompts
 from steering.evaluation.sharing_accuracy import AccuracyOptions
-from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import hash_neuron_set
@@ -97,7 +101,7 @@ def read_inputs(options: argparse.Namespace, sets: Sets) -> Inputs:
     questions = _read_questions(options) if has_questions else None
     hashes = {"prompts sha256": _hash_prompts(prompts)}
     if questions is not None:
-        hashes["questions sha256"] = _hash_questions(questions)
+        hashes["questions sha256"] = hash_questions(questions)
     return Inputs(
         sets=sets,
         prompts=prompts,
@@ -182,10 +186,15 @@ def _perplexity_part(
     inputs: Inputs, model: LoadedModel, task: PerplexityTask, common: Mapping[str, str]
 ) -> Part:
     neurons = inputs.sets.chosen.paper
+    text = hash_rows(task.rows, task.uncounted)
     return Part(
         name="perplexity",
         heading=_TEXT_HEADING,
-        settings={**common, "paper set": hash_neuron_set(neurons), "text": _hash_text(task)},
+        settings={
+            **common,
+            "paper set": hash_neuron_set(neurons),
+            "text": text,
+        },
         steps=perplexity_steps(neurons),
         measure=partial(
             measure_perplexity, task=task, named=(inputs.sets.paper, neurons), model=model
@@ -226,6 +235,7 @@ def _comparison_part(
     prompts = [one for one in inputs.prompts if one.target in languages]
     forcing = _forcing_task(options, replace(inputs, prompts=prompts), conditions)
     steps = len(forcing.prompts) * len(forcing.conditions)
+    text = "none" if perplexity is None else hash_rows(perplexity.rows, perplexity.uncounted)
 
     def measure(_: Path, progress: Progress) -> Finding:
         return compare_with(
@@ -239,7 +249,7 @@ def _comparison_part(
             **common,
             **inputs.hashes,
             **_hash_sets(sets),
-            "text": "none" if perplexity is None else _hash_text(perplexity),
+            "text": text,
         },
         steps=steps + sum(perplexity_steps(one) for one in sets.values()) * bool(perplexity),
         measure=measure,
@@ -262,8 +272,8 @@ def _perplexity_task(
     if not inputs.packs:
         return None
     rows = pack_all(model, inputs.packs, inputs.sets.by_name, row_tokens=options.row_tokens)
-    text = "held-out dialogues of the grammar"
-    text = text if options.text is None else f"`{options.text.resolve().name}`"
+    text = name_text(options)
+    text = text if options.text is None else f"`{text}`"
     return PerplexityTask(rows, text, uncounted_tokens(options, model), options.seed)
 
 
@@ -283,22 +293,4 @@ def _hash_sets(sets: Mapping[str, NeuronSet]) -> dict[str, str]:
 
 def _hash_prompts(prompts: Sequence[ForcingPrompt]) -> str:
     rows = [[one.text, one.instructed_text, str(one.language), str(one.target)] for one in prompts]
-    return _sha256(rows)
-
-
-def _hash_questions(questions: ParallelPrompts) -> str:
-    rows = [[_by_code(one.texts), _by_code(one.answers)] for one in questions.prompts]
-    return _sha256(rows)
-
-
-def _hash_text(task: PerplexityTask) -> str:
-    rows = {str(language): ids.tolist() for language, ids in task.rows.items()}
-    return _sha256([rows, list(task.uncounted)])
-
-
-def _by_code(values: Mapping[Language, object]) -> dict[str, object]:
-    return {str(language): value for language, value in values.items()}
-
-
-def _sha256(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
+    return hash_json(rows)
