@@ -6,17 +6,22 @@ Knows git and the arguments, not what was measured.
 import argparse
 import hashlib
 import json
+import os
 import platform
 import shlex
 import subprocess
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import steering
 from steering.model_identity import ModelIdentity
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import hash_neuron_set
+
+if TYPE_CHECKING:
+    from steering.loading import LoadedModel
 
 _ROOT = Path(__file__).resolve().parents[2]
 _GIT_S = 10.0  # longer than git ever takes
@@ -53,6 +58,19 @@ def describe_versions() -> dict[str, str]:
     """Return the versions of what computes and draws."""
     names = ("torch", "transformers", "matplotlib")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def describe_machine(model: "LoadedModel") -> dict[str, str]:
+    """Return what a model runs on, of what changes the last digits of its numbers."""
+    import torch
+
+    device = model.model.device
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return {
+        "device": f"{device}{name}",
+        "threads": str(torch.get_num_threads()),
+        "processors": str(os.cpu_count()),
+    }
 
 
 def hash_json(content: object) -> str:

@@ -4,7 +4,6 @@ What is measured of what is in `cli/report_parts.py`.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from steering.cli.arguments import (
     load_chosen_model,
 )
 from steering.cli.compare_sets import load_sets
-from steering.cli.provenance import describe_run, describe_versions
+from steering.cli.provenance import describe_machine, describe_run, describe_versions
 from steering.cli.report_parts import Inputs, Sets, make_parts, read_inputs
 from steering.errors import SettingsError
 from steering.neuron_set_file import hash_neuron_set
@@ -169,7 +168,7 @@ def _describe(
     }
     made |= inputs.hashes
     made["seed"] = str(options.seed)
-    made["processors"] = str(os.cpu_count())
+    made |= describe_machine(model)
     made |= {
         f"time of {part.name}": f"{part.wall_s:.0f} s, {part.processor_s:.0f} s of processor time"
         for part in parts

@@ -17,7 +17,12 @@ from steering.cli.held_out_text import (
     pack_all,
     uncounted_tokens,
 )
-from steering.cli.provenance import hash_json, hash_program
+from steering.cli.provenance import (
+    describe_machine,
+    describe_versions,
+    hash_json,
+    hash_program,
+)
 from steering.cli.sharing import hash_questions, read_questions
 from steering.evaluation.forcing import Condition, ForcingPrompt
 from steering.evaluation.parallel_prompts import ParallelPrompts
@@ -146,6 +151,8 @@ def _common_settings(
     identity = model.identity
     return {
         "program": hash_program(),
+        **describe_versions(),
+        **describe_machine(model),
         "model": f"{identity.model_id} {identity.revision} {identity.tokenizer_sha256}",
         "loaded": f"quantize {options.quantize}, dtype {options.dtype}, {model.model.dtype}",
         "set": hash_neuron_set(inputs.sets.chosen.neurons),
