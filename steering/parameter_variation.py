@@ -19,6 +19,7 @@ from steering.hooks import find_sites
 
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
+    from steering.model_identity import ModelIdentity
 
 _LEAST_LENGTH = 1e-12  # of parameters before tuning, so that a neuron of zeros divides nothing
 
@@ -36,22 +37,45 @@ def parameter_variation(base: LoadedModel, tuned: LoadedModel) -> Tensor:
         NeuronSetMismatchError: If they are not of the same family and shape.
         StatsError: If parameters cannot be read neuron by neuron.
     """
-    one, other = base.identity, tuned.identity
-    shapes = [(i.architecture, i.layers, i.neurons_per_layer, i.hidden_size) for i in (one, other)]
+    check_is_tuned(base.identity, tuned.identity)
+    pairs = zip(_ffn_modules(base), _ffn_modules(tuned), strict=True)
+    width = base.identity.neurons_per_layer
+    return torch.stack(
+        [
+            _vary(_by_neuron(before, base.identity), _by_neuron(after, tuned.identity), width)
+            for before, after in pairs
+        ]
+    )
+
+
+def check_is_tuned(base: ModelIdentity, tuned: ModelIdentity) -> None:
+    """Refuse a checkpoint that cannot have come of tuning the base model.
+
+    Raises:
+        NeuronSetMismatchError: If they are not of the same family and shape.
+    """
+    shapes = [(i.architecture, i.layers, i.neurons_per_layer, i.hidden_size) for i in (base, tuned)]
     if shapes[0] != shapes[1]:
         raise NeuronSetMismatchError(
-            f"'{other.model_id}' ({shapes[1]}) is not a tuned '{one.model_id}' ({shapes[0]}): "
+            f"'{tuned.model_id}' ({shapes[1]}) is not a tuned '{base.model_id}' ({shapes[0]}): "
             "family, layers, neurons or hidden size differ. Expected the same model before and "
             "after; give another checkpoint to `--tuned`."
         )
-    pairs = zip(_ffn_modules(base), _ffn_modules(tuned), strict=True)
-    width = one.neurons_per_layer
-    return torch.stack([_vary(before, after, width) for before, after in pairs])
 
 
-def _vary(before: nn.Module, after: nn.Module, width: int) -> Tensor:
+def check_can_vary(model: LoadedModel) -> None:
+    """Refuse a model whose parameters cannot be read neuron by neuron; looks at its first layer.
+
+    Raises:
+        StatsError: If it is quantised, has experts, or the neurons' axis cannot be told.
+    """
+    for _ in _by_neuron(_ffn_modules(model)[0], model.identity):
+        pass
+
+
+def _vary(before: Iterator[Tensor], after: Iterator[Tensor], width: int) -> Tensor:
     change, length = torch.zeros(width).double(), torch.zeros(width).double()
-    for old, new in zip(_by_neuron(before, width), _by_neuron(after, width), strict=True):
+    for old, new in zip(before, after, strict=True):
         change += (new - old).square().sum(dim=1)
         length += old.square().sum(dim=1)
     return change.sqrt() / length.sqrt().clamp(min=_LEAST_LENGTH)
@@ -68,17 +92,18 @@ def _ffn_modules(model: LoadedModel) -> list[nn.Module]:
     return [layer.get_submodule(architecture.ffn_path) for layer in sites.layers]
 
 
-def _by_neuron(ffn: nn.Module, width: int) -> Iterator[Tensor]:
+def _by_neuron(ffn: nn.Module, identity: ModelIdentity) -> Iterator[Tensor]:
     """Yield an FFN's parameters with the neurons first, float64 `(neurons, others)`.
 
     An axis of twice the width is a gate and an up projection in one, gate first.
     """
-    found = 0
+    found, width = 0, identity.neurons_per_layer
     for name, parameter in ffn.named_parameters():
         if not parameter.is_floating_point():
             raise StatsError(
-                f"'{name}' is quantised ({parameter.dtype}), so its parameters cannot be compared "
-                "neuron by neuron. Expected unquantised weights; use `--quantize none`."
+                f"'{name}' of '{identity.model_id}' is quantised ({parameter.dtype}), so its "
+                "parameters cannot be compared neuron by neuron. Expected unquantised weights; "
+                "use `--quantize none`, and checkpoints that are stored unquantised."
             )
         axes = [axis for axis, size in enumerate(parameter.shape) if size in (width, 2 * width)]
         if len(axes) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from steering.cli import build_set, choosing
 from steering.cli.main import main
-from steering.loading import load_model
+from steering.loading import BUNDLED_FOLDER, load_model
 from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from tests.test_cli import assert_one_plain_line
 from tests.toy import make_toy_set
@@ -115,6 +117,87 @@ def test_pv_finds_the_neurons_that_tuning_changed(
         own = neurons.neurons_of(language)
         assert neurons.layer[own].tolist() == [1] * size
         assert neurons.index[own].tolist() == list(range(size))
+
+
+@pytest.fixture
+def tuned_bundled(tmp_path: Path) -> str:
+    """`--tuned` for en and fr: the bundled model, neuron 5 or 7 of its first layer doubled."""
+    named = []
+    for code, neuron in (("en", 5), ("fr", 7)):
+        folder = shutil.copytree(BUNDLED_FOLDER, tmp_path / f"tuned-{code}")
+        weights = load_file(folder / "model.safetensors")
+        weights["model.layers.0.mlp.gate_proj.weight"][neuron] *= 2
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        named.append(f"{code}={folder}")
+    return ",".join(named)
+
+
+def build_bundled(text: Path, out: Path, *more: object) -> int:
+    """Build a set of the bundled model with nothing said of quantisation."""
+    options = ["--languages", "en,fr", "--text", text, "--out", out, "--choose", "lape,pv,ap-top"]
+    return main(["build-set", *map(str, [*options, "--lines", 2, *more])])
+
+
+def test_pv_needs_no_word_of_quantisation_for_the_bundled_model(
+    text: Path, tmp_path: Path, tuned_bundled: str
+) -> None:
+    assert build_bundled(text, tmp_path / "x.safetensors", "--tuned", tuned_bundled) == 0
+
+    neurons = load_neuron_set(tmp_path / "x-pv.safetensors")
+    assert neurons.choice_score is not None
+    places = list(zip(neurons.layer.tolist(), neurons.index.tolist(), strict=True))
+    for row, neuron in enumerate((5, 7)):
+        scores = neurons.choice_score[row]
+        assert scores[places.index((0, neuron))] == scores.max() > 0
+        assert int((scores > 0).sum()) == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("no folder", "fr"),
+        ("no weights", "lacks weights"),
+        ("another shape", "is not a tuned 'bundled'"),
+        ("quantised base", "is quantised"),
+    ],
+)
+def test_checkpoints_that_pv_cannot_use_are_refused_before_the_recording(
+    damage: str, expected: str, text: Path, tmp_path: Path, tuned_bundled: str, model_dir: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    recorded: list[object] = []
+    monkeypatch.setattr(build_set, "record_with_bar", lambda *given: recorded.append(given))
+    folder = tmp_path / "tuned-fr"
+    if damage == "no weights":
+        (folder / "model.safetensors").unlink()
+    elif damage != "quantised base":
+        shutil.rmtree(folder)
+    if damage == "another shape":
+        shutil.copytree(model_dir, folder)
+    more = ["--quantize", "int8"] if damage == "quantised base" else []
+
+    assert build_bundled(text, tmp_path / "x.safetensors", "--tuned", tuned_bundled, *more) == 1
+
+    error = capsys.readouterr().err
+    assert expected in error
+    assert_one_plain_line(error)
+    assert not recorded
+
+
+def test_ways_without_lines_are_written_before_lines_are_read(
+    text: Path, tmp_path: Path, tuned_bundled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(choosing, "record_line_means", interrupt)
+
+    assert build_bundled(
+        text, tmp_path / "x.safetensors", "--tuned", tuned_bundled, "--choose", "ap,lape,pv"
+    ) == 130  # fmt: skip
+
+    written = sorted(path.name for path in tmp_path.glob("x-*.safetensors"))
+    assert written == ["x-lape.safetensors", "x-pv.safetensors"]
 
 
 BAD_CHOICES = {

@@ -90,7 +90,7 @@ ALLOWED: dict[str, list[str]] = {
         "processes",
     ],
     "line_recording": [*WORDS, *DATA, "hooks", "corpus", "loading", "conversation", "chunks"],
-    "parameter_variation": [*WORDS, *DATA, "hooks", "loading"],
+    "parameter_variation": [*WORDS, *DATA, "hooks", "loading", "model_identity"],
     "last_token": [*WORDS, *DATA, "hooks", "loading", "conversation"],
     "ffn_columns": [*DATA, "errors", "hooks", "loading"],
     "plan_table": [*WORDS, *DATA],

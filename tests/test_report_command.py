@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from steering.cli import provenance, report_parts
+from steering.cli import report as report_command
 from steering.cli.main import main
 from steering.evaluation import perplexity
 from steering.loading import load_model
@@ -133,6 +135,33 @@ def test_a_killed_report_goes_on_after_its_last_finished_part(
 
     assert write(*all_of_it, "--seed", "1") == 0
     assert done
+
+
+def test_parts_of_other_versions_or_another_machine_are_measured_again(
+    write: Run, all_of_it: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert write(*all_of_it) == 0
+    report = tmp_path / "out" / "report.json"
+    of_parts = [part["settings"] for part in json.loads(report.read_text())["parts"].values()]
+    real, machine = provenance.version, provenance.describe_machine
+    changes: list[tuple[str, object, str]] = [
+        ("version", lambda name: "9.9" if name == "torch" else real(name), "torch"),
+        ("describe_machine", lambda model: machine(model) | {"device": "9.9"}, "device"),
+    ]
+
+    for attribute, changed, name in changes:
+        with monkeypatch.context() as patch:
+            patch.setattr(provenance, attribute, changed)
+            for module in (report_command, report_parts):
+                if attribute in vars(module):
+                    patch.setattr(module, attribute, changed)
+            capsys.readouterr()
+            assert write() == 0
+        assert "as measured before" not in capsys.readouterr().err, name
+        assert json.loads(report.read_text())["made"][name] == "9.9"
+        assert len(of_parts) == 5
+        assert all({name, "transformers", "threads"} <= set(settings) for settings in of_parts)
 
 
 def test_parts_that_need_what_was_not_given_are_left_out_and_named(

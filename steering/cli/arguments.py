@@ -12,6 +12,7 @@ from steering.loading import ANY_DEVICE, BUNDLED_MODEL, LoadedModel, load_model
 from steering.whole_files import replacing
 
 _DTYPES = ("float32", "bfloat16", "float16")
+_MOST_SEED = 2**63 - 1  # torch takes some more, JSON readers with 64 bits do not
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +113,21 @@ def check_at_least(least: int, **values: int) -> None:
         if value < least:
             flag = "--" + name.replace("_", "-")
             raise SettingsError(f"`{flag}` is '{value}'. Expected at least {least}; correct it.")
+
+
+def check_seed(**values: int) -> None:
+    """Refuse seeds that a generator of random numbers does not take.
+
+    Raises:
+        SettingsError: Naming the flag.
+    """
+    check_at_least(0, **values)
+    for name, value in values.items():
+        if value > _MOST_SEED:
+            flag = "--" + name.replace("_", "-")
+            raise SettingsError(
+                f"`{flag}` is '{value}'. Expected at most {_MOST_SEED}; choose a smaller one."
+            )
 
 
 def write_json(path: Path, content: object) -> None:

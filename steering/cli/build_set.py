@@ -22,10 +22,11 @@ from steering.cli.arguments import (
 )
 from steering.cli.choosing import (
     add_choosing_arguments,
+    check_tuned,
     choose_neurons,
     find_outs,
-    read_tuned,
     read_ways,
+    vary_parameters,
 )
 from steering.cli.recording import (
     ask_model,
@@ -133,8 +134,7 @@ def run(options: argparse.Namespace) -> int:
     outs = find_outs(options.out, read_ways(options))
     imported = _load_imported(options)
     languages = _choose_languages(options, imported)
-    if options.tuned is not None:
-        read_tuned(options.tuned, languages)
+    check_tuned(options, languages)
     parameters = LapeParameters(
         options.prob_quantile, options.select_fraction, options.membership_quantile
     )
@@ -144,6 +144,7 @@ def run(options: argparse.Namespace) -> int:
         check_writable(out)
     processes = join_processes()
     model = load_chosen_model(options, device=processes.device)
+    variation = vary_parameters(options, model, languages) if processes.is_first else {}
     partial = PartialResults(options.out.with_name(f"{options.out.name}.partial"))
     if imported:
         check_can_complete(imported, model.identity)
@@ -161,8 +162,9 @@ def run(options: argparse.Namespace) -> int:
             _save(neurons, options.out, "imported")
         else:
             for way, choice in choose_neurons(
-                options, model, recording.stats, corpora, phase=phase, parameters=parameters
-            ):
+                options, model, recording.stats, corpora,
+                phase=phase, parameters=parameters, variation=variation,
+            ):  # fmt: skip
                 neurons = build_neuron_set(
                     model.identity, recording.stats, phase=phase, parameters=parameters,
                     origin=origin, choice=choice,

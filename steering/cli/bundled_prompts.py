@@ -4,13 +4,18 @@ The one place of the command line that knows `demo_model`, which is imported whe
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tqdm import tqdm
 
 from steering.corpus_rows import Dialogue
 from steering.errors import SettingsError
 from steering.evaluation.forcing import ForcingPrompt
 from steering.languages import LANGUAGES, Language
+
+SHOWN_AFTER_S = 1.0  # of a bar for what is seldom slow
 
 if TYPE_CHECKING:
     from demo_model.forcing_prompts import GrammarPrompt
@@ -57,6 +62,8 @@ def held_out_dialogues(
 ) -> dict[Language, list[Dialogue]]:
     """Return up to *count* held-out questions, with their answers in the same language, for each.
 
+    Shows a bar when that takes long.
+
     Raises:
         SettingsError: If the grammar does not hold a language.
     """
@@ -69,10 +76,17 @@ def held_out_dialogues(
             f"Expected languages among {', '.join(LANGUAGE_CODES)}; name a folder of held-out text "
             "with `--text`."
         )
-    return {
-        one: [Dialogue(*pair) for pair in make_dialogues(count, language=one.code, seed=seed)]
-        for one in languages
-    }
+    total = count * len(languages)
+    with tqdm(total=total, unit="dialogues", dynamic_ncols=True, delay=SHOWN_AFTER_S) as bar:
+        return {
+            one: [
+                Dialogue(*pair)
+                for pair in make_dialogues(
+                    count, language=one.code, seed=seed, progress=partial(bar.update, 1)
+                )
+            ]
+            for one in languages
+        }
 
 
 def _convert(prompts: "Sequence[GrammarPrompt]") -> list[ForcingPrompt]:

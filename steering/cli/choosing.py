@@ -5,6 +5,7 @@ The ways themselves are in `steering/baselines.py`.
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,11 +15,12 @@ from tqdm import tqdm
 from steering.activation_stats import ActivationStats, StatsPhase
 from steering.baselines import WAYS, check_probe_can_run
 from steering.chunks import corpus_phases
-from steering.cli.arguments import check_at_least, load_chosen_model
+from steering.cli.arguments import check_at_least, check_seed
 from steering.errors import SettingsError
 from steering.languages import Language, parse_language
 from steering.lape import LapeParameters, lape
 from steering.line_recording import record_line_means
+from steering.loading import load_model, read_identity
 from steering.neuron_choice import (
     CHOOSING_WAYS,
     ChoosingWay,
@@ -26,7 +28,7 @@ from steering.neuron_choice import (
     LineMeans,
     NeuronChoice,
 )
-from steering.parameter_variation import parameter_variation
+from steering.parameter_variation import check_can_vary, check_is_tuned, parameter_variation
 
 if TYPE_CHECKING:
     from steering.corpus import Corpus
@@ -84,6 +86,7 @@ def read_ways(options: argparse.Namespace) -> list[ChoosingWay]:
     if "probe" in names:
         check_probe_can_run()
     check_at_least(1, lines=options.lines)
+    check_seed(choice_seed=options.choice_seed)
     return cast("list[ChoosingWay]", names)
 
 
@@ -102,8 +105,12 @@ def choose_neurons(
     *,
     phase: StatsPhase,
     parameters: LapeParameters,
+    variation: Mapping[Language, torch.Tensor],
 ) -> Iterator[tuple[ChoosingWay, NeuronChoice | None]]:
-    """Yield each way with its choice, of the sizes of LAPE's; None for LAPE's own."""
+    """Yield each way with its choice, of the sizes of LAPE's; None for LAPE's own.
+
+    Those that need means of single lines come last, so that the others are there by then.
+    """
     ways = read_ways(options)
     if ways == ["lape"]:
         yield "lape", None
@@ -113,13 +120,15 @@ def choose_neurons(
         stats,
         phase,
         quantile=parameters.membership_quantile,
-        line_means=_record_lines(options, model, stats, corpora, phase)
-        if set(ways) & set(_OF_LINES)
+        variation=torch.stack([variation[one] for one in stats.languages], dim=-1)
+        if "pv" in ways
         else None,
-        variation=_vary(options, model, stats) if "pv" in ways else None,
         seed=options.choice_seed,
     )
-    for way in ways:
+    for way in sorted(ways, key=lambda way: way in _OF_LINES):
+        if way in _OF_LINES and evidence.line_means is None:
+            lines = _record_lines(options, model, stats, corpora, phase)
+            evidence = replace(evidence, line_means=lines)
         yield way, WAYS[way](evidence, tuple(sizes)) if way in WAYS else None
 
 
@@ -142,6 +151,43 @@ def read_tuned(text: str, languages: Sequence[Language]) -> dict[Language, str]:
     return tuned
 
 
+def check_tuned(options: argparse.Namespace, languages: Sequence[Language]) -> None:
+    """Refuse tuned checkpoints that are not there, or of another shape, by their configuration.
+
+    Raises:
+        SteeringError: Naming the checkpoint.
+    """
+    if options.tuned is not None:
+        base = read_identity(options.model)
+        for place in read_tuned(options.tuned, languages).values():
+            check_is_tuned(base, read_identity(place))
+
+
+def vary_parameters(
+    options: argparse.Namespace, model: "LoadedModel", languages: Sequence[Language]
+) -> dict[Language, torch.Tensor]:
+    """Load one tuned checkpoint after the other and compare it with the model, on the CPU.
+
+    They are loaded as the model is: unquantised, with its type of weights. Empty where pv was not
+    asked for.
+
+    Raises:
+        SteeringError: If one cannot be loaded, or cannot be compared with the model.
+    """
+    if options.tuned is None:
+        return {}
+    check_can_vary(model)
+    tuned = read_tuned(options.tuned, languages)
+    dtype = model.model.dtype
+    variation = {}
+    with tqdm(total=len(languages), unit="tuned checkpoints", dynamic_ncols=True) as bar:
+        for language in languages:
+            after = load_model(tuned[language], quantize="none", dtype=dtype, device="cpu")
+            variation[language] = parameter_variation(model, after)
+            bar.update(1)
+    return variation
+
+
 def _record_lines(
     options: argparse.Namespace,
     model: "LoadedModel",
@@ -161,15 +207,3 @@ def _record_lines(
             batch_rows=options.batch_size,
             progress=bar.update,
         )
-
-
-def _vary(
-    options: argparse.Namespace, model: "LoadedModel", stats: ActivationStats
-) -> torch.Tensor:
-    """Load one tuned checkpoint after the other and compare it with the model."""
-    tuned: Mapping[Language, str] = read_tuned(options.tuned, stats.languages)
-    by_language = []
-    for language in stats.languages:
-        asked = argparse.Namespace(**{**vars(options), "model": tuned[language]})
-        by_language.append(parameter_variation(model, load_chosen_model(asked)))
-    return torch.stack(by_language, dim=-1)

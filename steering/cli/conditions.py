@@ -1,13 +1,14 @@
 """How a command line names what is compared: controls, methods, and the set's own default."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
 from steering.cli.arguments import add_model_arguments, load_chosen_model
 from steering.detection import language_of_prompt
-from steering.errors import PlanError, SettingsError
+from steering.errors import CorpusError, PlanError, SettingsError, StatsError
 from steering.evaluation.forcing import Condition, ForcingPrompt
 from steering.guard import make_guard
 from steering.loading import BUNDLED_MODEL, LoadedModel
@@ -126,6 +127,34 @@ def _read_condition(text: str, sets: ChosenSets) -> Condition:
         ) from None
     chosen = sets.paper if "lape-paper" in names else sets.neurons
     return Condition(text, lambda prompt: plan_for_prompt(chosen, prompt, text, 1.0))
+
+
+def split_usable(
+    conditions: Sequence[Condition], prompts: Sequence[ForcingPrompt]
+) -> tuple[list[Condition], list[str]]:
+    """Return the conditions that can be measured, and why each other one cannot.
+
+    A set may have nothing for one: no random neurons, or means of plain text alone.
+
+    Raises:
+        CorpusError: If there are no prompts.
+        StatsError: If there is no condition that can be measured.
+    """
+    if not prompts:
+        raise CorpusError(
+            "There are '0' prompts whose answer's language is in the set. Expected at least one; "
+            "ask for more, or name a file with `--prompts`."
+        )
+    usable, notes = [], []
+    for condition in conditions:
+        try:
+            condition.make_plan(prompts[0])
+            usable.append(condition)
+        except (PlanError, StatsError) as err:
+            notes.append(f"`{condition.name}` was left out: {err}")
+    if not usable:
+        raise StatsError(" ".join(notes))
+    return usable, notes
 
 
 def plan_for_prompt(

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from steering.cli.arguments import (
     check_at_least,
+    check_seed,
     check_writable,
     write_json,
     write_text,
@@ -62,6 +63,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure language forcing under every condition."""
     check_at_least(1, count=options.count, batch_size=options.batch_size)
+    check_seed(seed=options.seed)
     for path in filter(None, (options.json, options.replies)):
         check_writable(path)
     for path in filter(None, (options.plot, options.matrix_plot)):
@@ -130,7 +132,7 @@ def _report(
             options.json,
             {
                 "model": options.model,
-                **describe_run(options, neurons),
+                **describe_run(options, neurons, model=model.identity),
                 "prompts": max(len(result.outcomes) for result in results.values()),
                 "temperature": options.temperature,
                 "top_p": options.top_p,

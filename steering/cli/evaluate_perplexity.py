@@ -2,9 +2,9 @@
 
 import argparse
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn
 
 from torch import Tensor
 from tqdm import tqdm
@@ -13,37 +13,37 @@ from steering.bundled import BUNDLED_PAPER_SET
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
+    check_seed,
     check_writable,
     load_chosen_model,
     write_json,
 )
-from steering.cli.bundled_prompts import held_out_dialogues
-from steering.conversation import context_tokens
-from steering.corpus import iter_text, open_corpus
+from steering.cli.held_out_text import (
+    check_has_text,
+    choose_text,
+    describe_text,
+    hash_rows,
+    name_text,
+    pack_all,
+    uncounted_tokens,
+)
+from steering.cli.provenance import describe_run
 from steering.errors import SettingsError
 from steering.evaluation.figures import plot_perplexity
 from steering.evaluation.kept_losses import KeptLosses
 from steering.evaluation.perplexity import (
     PerplexityChange,
-    pack_dialogues,
-    pack_rows,
     perplexity_change,
-    template_marks,
 )
 from steering.evaluation.plots import check_plot_path
 from steering.languages import Language
-from steering.loading import BUNDLED_MODEL, LoadedModel
+from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set
 from steering.steerer import check_set_fits_model
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
-
-# A model, a language and the tokens of a row -> token ids `(rows, tokens)`.
-PackText: TypeAlias = Callable[[LoadedModel, Language, int], Tensor]
-
-_TOKENS_PER_DIALOGUE = 16  # fewer than those of the grammar have on average in any language
 
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -75,14 +75,13 @@ def run(options: argparse.Namespace) -> int:
     """Measure the perplexity change of every language's neurons."""
     _check(options)
     neurons = load_neuron_set(options.neuron_set)
-    pack = choose_text(options, neurons)
+    packs = {"set": choose_text(options, neurons)}
     model = load_chosen_model(options)
     check_set_fits_model(neurons, model)
-    row_tokens = min(options.row_tokens, context_tokens(model))
-    rows = {language: pack(model, language, row_tokens) for language in neurons.languages}
-    kept = _kept_losses(options, neurons, model, rows)
+    rows = pack_all(model, packs, {"set": neurons}, row_tokens=options.row_tokens)
+    kept = _kept_losses(options, model, rows)
     change = _measure(options, neurons, model, rows, kept=kept)
-    _report(options, change, rows)
+    _report(options, change, rows, model=model, neurons=neurons)
     if kept is not None:
         kept.remove()
     return 0
@@ -91,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     check_at_least(1, rows=options.rows)
     check_at_least(2, row_tokens=options.row_tokens)
-    check_at_least(0, seed=options.seed)
+    check_seed(seed=options.seed)
     if options.json:
         check_writable(options.json)
     if options.plot:
@@ -101,30 +100,11 @@ def _check(options: argparse.Namespace) -> None:
             "`--resume` was given without `--json`. Expected the file that the killed run was to "
             "write, because what it finished is kept beside it; name it."
         )
-    if options.text is None and options.model != BUNDLED_MODEL:
-        raise SettingsError(
-            f"`--text` is missing, and the model is '{options.model}'. Expected a folder with "
-            "held-out text, such as en.txt and fr.txt; only the bundled model has some of its own."
-        )
-
-
-def choose_text(options: argparse.Namespace, neurons: NeuronSet) -> PackText:
-    """Find the text of a folder, or of the bundled model's grammar, before a model is loaded."""
-    if options.text is not None:
-        corpus = open_corpus(options.text, neurons.languages, kind="text")
-        return lambda model, language, tokens: pack_rows(
-            model, iter_text(corpus, language), row_tokens=tokens, rows=options.rows
-        )
-    count = options.rows * options.row_tokens // _TOKENS_PER_DIALOGUE + 10
-    held_out = held_out_dialogues(count, seed=options.seed, languages=neurons.languages)
-    return lambda model, language, tokens: pack_dialogues(
-        model, held_out[language], row_tokens=tokens, rows=options.rows
-    )
+    check_has_text(options, flag="--text")
 
 
 def _kept_losses(
     options: argparse.Namespace,
-    neurons: NeuronSet,
     model: LoadedModel,
     rows: Mapping[Language, Tensor],
 ) -> KeptLosses | None:
@@ -132,15 +112,10 @@ def _kept_losses(
     if not options.json:
         return None
     identity = model.identity
-    text = hashlib.sha256()
-    for language in neurons.languages:
-        text.update(f"{language} {tuple(rows[language].shape)}".encode())
-        text.update(rows[language].numpy().tobytes())
-    text.update(str(uncounted_tokens(options, model)).encode())
     about = {
         "model": f"{identity.model_id} {identity.revision} {identity.tokenizer_sha256}",
         "neuron set": hashlib.sha256(options.neuron_set.read_bytes()).hexdigest(),
-        "text": text.hexdigest(),
+        "text": hash_rows(rows, uncounted_tokens(options, model)),
         "seed": str(options.seed),
         "`--quantize` or `--dtype`": f"{options.quantize} {options.dtype}",
     }
@@ -172,17 +147,16 @@ def _measure(
         )
 
 
-def uncounted_tokens(options: argparse.Namespace, model: LoadedModel) -> list[int]:
-    """Return the token ids that are not predicted: of chats the template's marks."""
-    return template_marks(model) if options.text is None else []
-
-
 def _report(
-    options: argparse.Namespace, change: PerplexityChange, rows: Mapping[Language, Tensor]
+    options: argparse.Namespace,
+    change: PerplexityChange,
+    rows: Mapping[Language, Tensor],
+    *,
+    model: LoadedModel,
+    neurons: NeuronSet,
 ) -> None:
     """Print the matrix and what it says, and write what was asked for."""
-    text = "held-out dialogues of the grammar"
-    text = text if options.text is None else options.text.resolve().name
+    text = name_text(options)
     print(f"Nats per token and ratio of perplexities on {text}:\n\n{change.to_markdown()}\n")
     for sentence in change.verdict.by_language().values():
         print(f"- {sentence}")
@@ -190,9 +164,9 @@ def _report(
     if options.json:
         numbers = {
             "model": options.model,
+            **describe_run(options, neurons, model=model.identity),
             "neuron_set": options.neuron_set.name,
-            "text": text,
-            "tokens": {str(language): held.numel() for language, held in rows.items()},
+            **describe_text(options, rows, model),
             "seed": options.seed,
             **change.to_json(),
         }

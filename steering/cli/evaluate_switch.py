@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from steering.cli.arguments import check_at_least, check_writable, write_json
+from steering.cli.arguments import check_at_least, check_seed, check_writable, write_json
 from steering.cli.bundled_prompts import held_out_conversations
 from steering.cli.conditions import (
     add_measuring_arguments,
@@ -14,6 +14,7 @@ from steering.cli.conditions import (
     load_model_for,
     read_conditions,
 )
+from steering.cli.provenance import describe_run
 from steering.errors import SettingsError
 from steering.evaluation.everyday import everyday_conversations
 from steering.evaluation.forcing import ForcingPrompt
@@ -40,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure every condition."""
     check_at_least(1, count=options.count, batch_size=options.batch_size)
     check_at_least(2, turns=options.turns)
+    check_seed(seed=options.seed)
     if options.json:
         check_writable(options.json)
     sampling = Sampling(
@@ -65,7 +67,15 @@ def run(options: argparse.Namespace) -> int:
     print(_to_markdown(results))
     if options.json:
         numbers = {name: result.to_json() for name, result in results.items()}
-        write_json(options.json, {"model": options.model, "methods": numbers})
+        about = {
+            "model": options.model,
+            **describe_run(options, sets.neurons, model=model.identity),
+            "conversations": len(conversations),
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "seed": options.seed,
+        }
+        write_json(options.json, {**about, "methods": numbers})
     return 0
 
 

@@ -55,8 +55,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    options = make_parser().parse_args(arguments)
-    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    options = make_parser().parse_args(_join_negatives(typed))
+    options.arguments = typed
     try:
         return int(options.run(options))
     except StoppedError as err:
@@ -72,3 +73,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+
+
+def _join_negatives(arguments: Sequence[str]) -> list[str]:
+    """Write `--threshold -1e9` as `--threshold=-1e9`: argparse takes only -1 or -0.5 as numbers."""
+    joined: list[str] = []
+    for argument in arguments:
+        is_after_flag = bool(joined) and joined[-1].startswith("--") and "=" not in joined[-1]
+        if is_after_flag and _is_negative_number(argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _is_negative_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.startswith("-")

@@ -5,41 +5,77 @@ Knows git and the arguments, not what was measured.
 
 import argparse
 import hashlib
+import json
+import os
 import platform
 import shlex
 import subprocess
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import steering
+from steering.model_identity import ModelIdentity
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import hash_neuron_set
+
+if TYPE_CHECKING:
+    from steering.loading import LoadedModel
 
 _ROOT = Path(__file__).resolve().parents[2]
 _GIT_S = 10.0  # longer than git ever takes
 
 
-def describe_run(options: argparse.Namespace, neurons: NeuronSet) -> dict[str, str | None]:
+def describe_run(
+    options: argparse.Namespace,
+    neurons: NeuronSet | None = None,
+    *,
+    model: ModelIdentity | None = None,
+) -> dict[str, str | None]:
     """Return what a file of numbers says of how it was made.
 
     Args:
         options: With `arguments`, the command line as it was typed.
-        neurons: The set that was steered with.
+        neurons: The set that was measured; None where there is none, or several.
+        model: The model that was measured; None where none was loaded.
     """
-    return {
+    made: dict[str, str | None] = {
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "version": steering.__version__,
         "commit": read_commit(_ROOT),
-        "neuron_set_sha256": hash_neuron_set(neurons),
         "command": f"python -m steering {shlex.join(options.arguments)}",
     }
+    if neurons is not None:
+        made["neuron_set_sha256"] = hash_neuron_set(neurons)
+    if model is not None:
+        made["model_revision"] = model.revision
+        made["tokenizer_sha256"] = model.tokenizer_sha256
+    return made
 
 
 def describe_versions() -> dict[str, str]:
     """Return the versions of what computes and draws."""
     names = ("torch", "transformers", "matplotlib")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def describe_machine(model: "LoadedModel") -> dict[str, str]:
+    """Return what a model runs on, of what changes the last digits of its numbers."""
+    import torch
+
+    device = model.model.device
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return {
+        "device": f"{device}{name}",
+        "threads": str(torch.get_num_threads()),
+        "processors": str(os.cpu_count()),
+    }
+
+
+def hash_json(content: object) -> str:
+    """Return the SHA-256 of what JSON can hold."""
+    return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
 
 
 def hash_program() -> str:

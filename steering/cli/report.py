@@ -4,7 +4,6 @@ What is measured of what is in `cli/report_parts.py`.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +12,14 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
-from steering.cli.arguments import add_model_arguments, check_at_least, load_chosen_model
+from steering.cli.arguments import (
+    add_model_arguments,
+    check_at_least,
+    check_seed,
+    load_chosen_model,
+)
 from steering.cli.compare_sets import load_sets
-from steering.cli.provenance import describe_run, describe_versions
+from steering.cli.provenance import describe_machine, describe_run, describe_versions
 from steering.cli.report_parts import Inputs, Sets, make_parts, read_inputs
 from steering.errors import SettingsError
 from steering.neuron_set_file import hash_neuron_set
@@ -98,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
     )
     check_at_least(2, row_tokens=options.row_tokens)
-    check_at_least(0, seed=options.seed)
+    check_seed(seed=options.seed)
     folder = StudyFolder(options.out)
     inputs = read_inputs(options, _load_all_sets(options))
     model = load_chosen_model(options)
@@ -164,7 +168,7 @@ def _describe(
     }
     made |= inputs.hashes
     made["seed"] = str(options.seed)
-    made["processors"] = str(os.cpu_count())
+    made |= describe_machine(model)
     made |= {
         f"time of {part.name}": f"{part.wall_s:.0f} s, {part.processor_s:.0f} s of processor time"
         for part in parts

@@ -1,25 +1,32 @@
 """Which parts a report has, and everything that each of them depends on."""
 
 import argparse
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from steering.cli.compare_sets import condition_of_set
-from steering.cli.conditions import ChosenSets, read_conditions
+from steering.cli.conditions import ChosenSets, read_conditions, split_usable
 from steering.cli.evaluate_forcing import choose_prompts
-from steering.cli.evaluate_perplexity import PackText, choose_text, uncounted_tokens
-from steering.cli.provenance import hash_program
-from steering.cli.sharing import read_questions
-from steering.conversation import context_tokens
-from steering.errors import CorpusError, PlanError, StatsError
+from steering.cli.held_out_text import (
+    PackText,
+    choose_text,
+    hash_rows,
+    name_text,
+    pack_all,
+    uncounted_tokens,
+)
+from steering.cli.provenance import (
+    describe_machine,
+    describe_versions,
+    hash_json,
+    hash_program,
+)
+from steering.cli.sharing import hash_questions, read_questions
 from steering.evaluation.forcing import Condition, ForcingPrompt
 from steering.evaluation.parallel_prompts import ParallelPrompts
 from steering.evaluation.sharing_accuracy import AccuracyOptions
-from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import hash_neuron_set
@@ -99,7 +106,7 @@ def read_inputs(options: argparse.Namespace, sets: Sets) -> Inputs:
     questions = _read_questions(options) if has_questions else None
     hashes = {"prompts sha256": _hash_prompts(prompts)}
     if questions is not None:
-        hashes["questions sha256"] = _hash_questions(questions)
+        hashes["questions sha256"] = hash_questions(questions)
     return Inputs(
         sets=sets,
         prompts=prompts,
@@ -144,6 +151,8 @@ def _common_settings(
     identity = model.identity
     return {
         "program": hash_program(),
+        **describe_versions(),
+        **describe_machine(model),
         "model": f"{identity.model_id} {identity.revision} {identity.tokenizer_sha256}",
         "loaded": f"quantize {options.quantize}, dtype {options.dtype}, {model.model.dtype}",
         "set": hash_neuron_set(inputs.sets.chosen.neurons),
@@ -184,10 +193,15 @@ def _perplexity_part(
     inputs: Inputs, model: LoadedModel, task: PerplexityTask, common: Mapping[str, str]
 ) -> Part:
     neurons = inputs.sets.chosen.paper
+    text = hash_rows(task.rows, task.uncounted)
     return Part(
         name="perplexity",
         heading=_TEXT_HEADING,
-        settings={**common, "paper set": hash_neuron_set(neurons), "text": _hash_text(task)},
+        settings={
+            **common,
+            "paper set": hash_neuron_set(neurons),
+            "text": text,
+        },
         steps=perplexity_steps(neurons),
         measure=partial(
             measure_perplexity, task=task, named=(inputs.sets.paper, neurons), model=model
@@ -228,6 +242,7 @@ def _comparison_part(
     prompts = [one for one in inputs.prompts if one.target in languages]
     forcing = _forcing_task(options, replace(inputs, prompts=prompts), conditions)
     steps = len(forcing.prompts) * len(forcing.conditions)
+    text = "none" if perplexity is None else hash_rows(perplexity.rows, perplexity.uncounted)
 
     def measure(_: Path, progress: Progress) -> Finding:
         return compare_with(
@@ -241,7 +256,7 @@ def _comparison_part(
             **common,
             **inputs.hashes,
             **_hash_sets(sets),
-            "text": "none" if perplexity is None else _hash_text(perplexity),
+            "text": text,
         },
         steps=steps + sum(perplexity_steps(one) for one in sets.values()) * bool(perplexity),
         measure=measure,
@@ -252,20 +267,7 @@ def _forcing_task(
     options: argparse.Namespace, inputs: Inputs, conditions: Sequence[Condition]
 ) -> ForcingTask:
     """Return the task without conditions that a set has nothing for, such as random neurons."""
-    if not inputs.prompts:
-        raise CorpusError(
-            "There are '0' prompts whose answer's language is in the set. Expected at least one; "
-            "raise `--count`, or name a file with `--prompts`."
-        )
-    usable, notes = [], []
-    for condition in conditions:
-        try:
-            condition.make_plan(inputs.prompts[0])
-            usable.append(condition)
-        except (PlanError, StatsError) as err:
-            notes.append(f"`{condition.name}` was left out: {err}")
-    if not usable:
-        raise StatsError(" ".join(notes))
+    usable, notes = split_usable(conditions, inputs.prompts)
     return ForcingTask(
         inputs.prompts, usable, inputs.sets.chosen.neurons.languages, options.batch_size, notes
     )
@@ -276,14 +278,9 @@ def _perplexity_task(
 ) -> PerplexityTask | None:
     if not inputs.packs:
         return None
-    row_tokens = min(options.row_tokens, context_tokens(model))
-    rows = {}
-    for name, pack in inputs.packs.items():
-        for language in inputs.sets.by_name[name].languages:
-            if language not in rows:
-                rows[language] = pack(model, language, row_tokens)
-    text = "held-out dialogues of the grammar"
-    text = text if options.text is None else f"`{options.text.resolve().name}`"
+    rows = pack_all(model, inputs.packs, inputs.sets.by_name, row_tokens=options.row_tokens)
+    text = name_text(options)
+    text = text if options.text is None else f"`{text}`"
     return PerplexityTask(rows, text, uncounted_tokens(options, model), options.seed)
 
 
@@ -303,22 +300,4 @@ def _hash_sets(sets: Mapping[str, NeuronSet]) -> dict[str, str]:
 
 def _hash_prompts(prompts: Sequence[ForcingPrompt]) -> str:
     rows = [[one.text, one.instructed_text, str(one.language), str(one.target)] for one in prompts]
-    return _sha256(rows)
-
-
-def _hash_questions(questions: ParallelPrompts) -> str:
-    rows = [[_by_code(one.texts), _by_code(one.answers)] for one in questions.prompts]
-    return _sha256(rows)
-
-
-def _hash_text(task: PerplexityTask) -> str:
-    rows = {str(language): ids.tolist() for language, ids in task.rows.items()}
-    return _sha256([rows, list(task.uncounted)])
-
-
-def _by_code(values: Mapping[Language, object]) -> dict[str, object]:
-    return {str(language): value for language, value in values.items()}
-
-
-def _sha256(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
+    return hash_json(rows)

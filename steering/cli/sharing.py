@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -12,11 +12,13 @@ from tqdm import tqdm
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
+    check_seed,
     check_writable,
     load_chosen_model,
     write_json,
 )
 from steering.cli.bundled_prompts import parallel_questions_file
+from steering.cli.provenance import describe_run, hash_json
 from steering.errors import CorpusError, SettingsError
 from steering.evaluation.parallel_prompts import ParallelPrompts, read_parallel_prompts
 from steering.evaluation.sharing import SharingSummary, measure_sharing
@@ -28,6 +30,7 @@ from steering.evaluation.sharing_accuracy import (
     measure_change,
 )
 from steering.evaluation.sharing_report import accuracy_markdown, sharing_markdown
+from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
 
 if TYPE_CHECKING:
@@ -81,6 +84,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Sort neurons into groups, then switch the groups off and amplify them."""
     check_at_least(1, batch_size=options.batch_size, max_new_tokens=options.max_new_tokens)
+    check_seed(seed=options.seed)
     if options.count is not None:
         check_at_least(1, count=options.count)
     if not math.isfinite(options.threshold):
@@ -104,7 +108,13 @@ def run(options: argparse.Namespace) -> int:
         outcomes = _measure_changes(options, model, read, summary, factors)
         print(f"\n{accuracy_markdown(outcomes)}")
     if options.json:
-        write_json(options.json, _to_json(options, summary, outcomes))
+        about = {
+            "model": options.model,
+            **describe_run(options, model=model.identity),
+            "prompts_file": None if options.prompts is None else options.prompts.name,
+            "prompts_sha256": hash_questions(read),
+        }
+        write_json(options.json, about | _to_json(options, summary, outcomes))
     return 0
 
 
@@ -146,6 +156,15 @@ def read_questions(options: argparse.Namespace) -> ParallelPrompts:
     return replace(read, prompts=read.prompts[:count])
 
 
+def hash_questions(read: ParallelPrompts) -> str:
+    """Return the SHA-256 of all prompts and answers, in order."""
+    return hash_json([[_by_code(one.texts), _by_code(one.answers)] for one in read.prompts])
+
+
+def _by_code(values: Mapping[Language, object]) -> dict[str, object]:
+    return {str(language): value for language, value in values.items()}
+
+
 def _measure_changes(
     options: argparse.Namespace,
     model: LoadedModel,
@@ -183,8 +202,6 @@ def _to_json(
     options: argparse.Namespace, summary: SharingSummary, outcomes: Sequence[ChangeOutcome]
 ) -> dict[str, object]:
     return {
-        "model": options.model,
-        "prompts_file": None if options.prompts is None else options.prompts.name,
         **summary.to_json(),
         "positions": options.positions,
         "seed": options.seed,

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from steering.evaluation.signed import format_nats
+
 Matrix: TypeAlias = tuple[tuple[float, ...], ...]
 
 
@@ -71,8 +73,8 @@ class Verdict:
             f"{size - len(missing['column'])} by column; with as many random neurons off for "
             f"{sum(row_dominates(self.random, i) for i in places)} by row and "
             f"{sum(column_dominates(self.random, i) for i in places)} by column (chance alone: "
-            f"about 1).{exceptions} The diagonal's mean is {_diagonal_mean(self.own):+.3f} nats "
-            f"per token, under random neurons {_diagonal_mean(self.random):+.3f}."
+            f"about 1).{exceptions} The diagonal's mean is {_diagonal_mean(self.own)} nats "
+            f"per token, under random neurons {_diagonal_mean(self.random)}."
         )
 
     def _about(self, place: int) -> str:
@@ -84,7 +86,8 @@ class Verdict:
     def _row(self, place: int) -> str:
         code, own = self.codes[place], self.own[place]
         beginning = f"With the {self.neuron_counts[place]} neurons of {code} off,"
-        cost = f"{own[place]:+.3f} nats per token, perplexity times {math.exp(own[place]):.2f}"
+        nats, times = format_nats(own[place]), math.exp(own[place])
+        cost = f"{nats} nats per token, perplexity times {times:.2f}"
         other = _largest(own, without=place)
         if row_dominates(self.own, place):
             return f"{beginning} {code} suffers most ({cost}; then {self._show(own, other)})"
@@ -100,19 +103,19 @@ class Verdict:
 
     def _control(self, place: int) -> str:
         code, row = self.codes[place], self.random[place]
-        beginning = f"With as many random neurons off, {code} changes by {row[place]:+.3f}"
+        beginning = f"With as many random neurons off, {code} changes by {format_nats(row[place])}"
         if row_dominates(self.random, place):
             return f"{beginning}, and suffers most there too."
         other = _largest(row, without=place)
         return f"{beginning}, and {self._show(row, other)} as much or more."
 
     def _show(self, changes: Sequence[float], place: int) -> str:
-        return f"{self.codes[place]} {changes[place]:+.3f}"
+        return f"{self.codes[place]} {format_nats(changes[place])}"
 
 
 def _largest(changes: Sequence[float], *, without: int) -> int:
     return max((j for j in range(len(changes)) if j != without), key=lambda j: changes[j])
 
 
-def _diagonal_mean(changes: Matrix) -> float:
-    return math.fsum(row[i] for i, row in enumerate(changes)) / len(changes)
+def _diagonal_mean(changes: Matrix) -> str:
+    return format_nats(math.fsum(row[i] for i, row in enumerate(changes)) / len(changes))

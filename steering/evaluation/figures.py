@@ -25,6 +25,7 @@ from steering.evaluation.plots import (
     write_figure,
 )
 from steering.evaluation.set_shape import count_shared, jaccard, quarter_of, quarter_shares
+from steering.evaluation.signed import format_signed
 from steering.neuron_set import NeuronSet
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def plot_perplexity(change: PerplexityChange, path: Path) -> None:
     def draw(figure: Figure) -> None:
         both = figure.subplots(1, 2, sharey=True)
         for axes, (title, matrix) in zip(both, matrices.items(), strict=True):
-            labels = [[f"{cell:+.2f}" for cell in row] for row in matrix]
+            labels = [[format_signed(cell, digits=2) for cell in row] for row in matrix]
             image = _heat(axes, matrix, labels, codes, span=span)
             axes.set_title(title, size=10)
             axes.set_xlabel("measured on")

@@ -142,7 +142,7 @@ def _read_line(line: str, place: str) -> ParallelPrompt:
     }
     if len(texts) < 2:
         raise _bad(place, f"its `prompt` is in '{len(texts)}' language, where two are the least")
-    answers = row.get("answer") or {}
+    answers = row["answer"] if row.get("answer") is not None else {}
     if not isinstance(answers, dict):
         raise _bad(place, "its `answer` is no object with an answer per language")
     read = {
@@ -160,7 +160,8 @@ def _by_language(row: Mapping[str, object], place: str, name: str) -> dict[Langu
         try:
             language = parse_language(code)
         except UnknownLanguageError as err:
-            raise _bad(place, f"its `{name}` names a language that is not known: {err}") from err
+            problem = f"its `{name}` names a language that is not known: {err}"
+            raise _bad(place, problem.removesuffix(".")) from err
         if language in found:
             raise _bad(place, f"its `{name}` has '{language}' twice")
         found[language] = value
@@ -202,6 +203,6 @@ def _check_like_first(
 
 def _bad(place: str, problem: str) -> CorpusError:
     return CorpusError(
-        f"'{place}' is no prompt in several languages: {problem.rstrip('.')}. {_EXPECTED}; repair "
-        "or remove the line."
+        f"'{place}' is no prompt in several languages: {problem}. {_EXPECTED}; repair or remove "
+        "the line."
     )

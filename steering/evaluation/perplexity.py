@@ -33,6 +33,7 @@ from steering.evaluation.dominance import (
     row_dominates,
 )
 from steering.evaluation.kept_losses import KeptLosses
+from steering.evaluation.signed import format_nats
 from steering.hooks import input_device
 from steering.languages import Language
 from steering.neuron_plans import deactivate, deactivate_neurons
@@ -266,7 +267,7 @@ def _random_plan(neurons: NeuronSet, count: int, generator: torch.Generator) -> 
 
 
 def _cell(change: float) -> str:
-    return f"{change:+.3f} (x{math.exp(change):.2f})"
+    return f"{format_nats(change)} (x{math.exp(change):.2f})"
 
 
 def _matrix_json(changes: Matrix) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from steering.evaluation.perplexity import PerplexityChange
+from steering.evaluation.signed import format_nats, format_signed
 from steering.languages import Language
 from steering.set_comparison import Comparison, PairComparison
 
@@ -78,8 +79,8 @@ def perplexity_markdown(changes: Mapping[str, PerplexityChange]) -> str:
         random = [change.random_change_nats[i][i] for i in range(count)]
         dominates = sum(change.own_suffers_most(i) for i in range(count))
         lines.append(
-            f"| {name} | {dominates} of {count} | {_mean(own):+.3f} | {_mean(others):+.3f} | "
-            f"{_mean(random):+.3f} |"
+            f"| {name} | {dominates} of {count} | {_mean_nats(own)} | {_mean_nats(others)} | "
+            f"{_mean_nats(random)} |"
         )
     return "\n".join(lines)
 
@@ -126,11 +127,11 @@ def _by_code(values: Mapping[Language, int]) -> dict[str, int]:
     return {str(language): value for language, value in values.items()}
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _mean_nats(changes: Sequence[float]) -> str:
+    return format_nats(sum(changes) / len(changes))
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:
     if value is None:
         return "-"
-    return f"{value:+.2f}" if signed else f"{value:.2f}"
+    return format_signed(value, digits=2) if signed else f"{value:.2f}"

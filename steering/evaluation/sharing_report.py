@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from steering.evaluation.proportions import Proportion
+from steering.evaluation.signed import format_signed
 from steering.sharing import GROUPS, SharingGroup, Stability
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _effective_table(effective: EffectiveScores) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.2f}"
+    return "-" if value is None else format_signed(value, digits=2)
 
 
 def _line(cells: Sequence[str]) -> str:

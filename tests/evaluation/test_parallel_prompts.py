@@ -70,11 +70,15 @@ BAD = {
     "one language": ({"prompt": {"en": "hello"}}, "in '1' language, where two"),
     "no language": ({"prompt": {}}, "in '0' language"),
     "unknown code": ({"prompt": {"en": "a", "xx": "b"}}, "not known: Unknown language 'xx'"),
+    "the list of codes goes on": ({"prompt": {"en": "a", "xx": "b"}}, ", .... Expected one object"),
     "near code": ({"prompt": {"en": "a", "jp": "b"}}, "Did you mean 'ja'"),
     "a language twice": ({"prompt": {"en": "a", "en-GB": "b"}}, "'en' twice"),
     "an empty prompt": ({"prompt": {"en": "a", "fr": "  "}}, "`prompt` in 'fr' is empty"),
     "a number as prompt": ({"prompt": {"en": "a", "fr": 3}}, "`prompt` in 'fr' is empty or no"),
     "half a pair": ('{"prompt": {"en": "a", "fr": "\\ud83d"}}', "surrogate"),
+    "answers as an empty list": ({**GOOD, "answer": []}, "`answer` is no object"),
+    "an empty text as answers": ({**GOOD, "answer": ""}, "`answer` is no object"),
+    "false as answers": ({**GOOD, "answer": False}, "`answer` is no object"),
     "an answer as text": ({**GOOD, "answer": "sofa"}, "`answer` is no object"),
     "an answer missing": ({**GOOD, "answer": {"en": "a"}}, "`answer` lacks 'fr'"),
     "an empty answer": ({**GOOD, "answer": {"en": "a", "fr": ""}}, "`answer` in 'fr' is empty"),
@@ -108,6 +112,14 @@ def test_an_answer_where_the_first_line_has_none_is_refused(tmp_path: Path) -> N
 
     with pytest.raises(CorpusError, match=r":2' .*has `answer`, line 1 has none"):
         read_parallel_prompts(path)
+
+
+@pytest.mark.parametrize("answer", ["", [], 0])
+def test_an_empty_answer_of_another_kind_is_not_taken_for_none(
+    tmp_path: Path, answer: object
+) -> None:
+    with pytest.raises(CorpusError, match="`answer` is no object"):
+        read_parallel_prompts(write(tmp_path, {**GOOD, "answer": answer}))
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])
