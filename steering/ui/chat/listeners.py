@@ -45,7 +45,7 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
 def _connect_asking(parts: Parts, turns: Turns) -> None:
     """Connect every way to ask: a message, an example, again, stronger, in other words."""
     asked: set[Block] = {parts.box, parts.chat, parts.turn, *parts.choices.all()}
-    values: set[Block] = {*asked, parts.records, parts.wish, parts.edited}
+    values: set[Block] = {*asked, parts.records, parts.edited}
     state = [
         parts.chat, parts.records, parts.send, parts.stop, parts.turn, parts.wish, parts.kept,
     ]  # fmt: skip
