@@ -99,7 +99,13 @@ def test_chat_and_compare_are_the_only_endpoints_and_say_what_they_take(client: 
         "language",
         "steering",
         "guard",
+        "method",
+        "damping",
+        "length",
+        "creativity",
+        "seed",
     ]
+    assert [p["parameter_has_default"] for p in parameters] == [False, *[True] * 8]
 
 
 def test_chat_streams_and_cancel_stops_the_model(client: Client) -> None:

@@ -443,6 +443,25 @@ def test_a_stronger_try_is_one_after_a_reload_as_well(visit: Visit) -> None:
     visit.expect("✓ French, as chosen")
 
 
+def test_asking_again_draws_anew_after_a_reload_as_well(
+    visit: Visit, engine: ScriptedEngine
+) -> None:
+    visit.ask("Where is the cat?")
+    visit.expect("✓ French, as chosen")
+    visit.button("Send").wait_for()
+    for attempt in (1, 2):
+        visit.page.reload()
+        visit.expect("✓ French, as chosen")
+        asked = len(engine.requests)
+        visit.button("Retry").click()
+        wait_until(lambda asked=asked: len(engine.requests) > asked)  # type: ignore[misc]
+        visit.button("Send").wait_for()
+        visit.expect("✓ French, as chosen")
+
+        assert engine.requests[-1].sampling.seed == attempt
+        assert engine.requests[-1].sampling.temperature == 0.7
+
+
 def test_copying_an_answer_copies_what_was_said(visit: Visit) -> None:
     visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visit.page.get_by_label("Off").check()

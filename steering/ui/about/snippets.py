@@ -136,28 +136,25 @@ def with_openai(call: Call) -> str:
 
 
 def with_gradio_client(call: Call) -> str:
-    """Return Python for Gradio's client, whose endpoint takes less than the API."""
+    """Return Python for Gradio's client, whose endpoint takes the page's own choices."""
     wish = call.wish
-    arguments = {
+    arguments: dict[str, Any] = {
         "message": call.question,
         "language": NO_LANGUAGE if wish.language is None else wish.language.code,
         "steering": wish.level,
         "guard": wish.has_guard,
-        "api_name": "/chat",
     }
-    left_out = [
-        name
-        for name, is_set in (
-            ("method", bool(call.method)),
-            ("length", call.sampling.max_new_tokens < call.longest),
-            ("creativity", bool(wish.temperature)),
-            ("seed", bool(wish.temperature)),
-        )
-        if is_set
-    ]
-    note = f"# /chat does not take {', '.join(left_out)}; the API above does.\n" if left_out else ""
+    if wish.method:
+        arguments["method"] = wish.method
+    if wish.is_damped:
+        arguments["damping"] = True
+    if call.sampling.max_new_tokens < call.longest:
+        arguments["length"] = call.sampling.max_new_tokens
+    if wish.temperature:  # else nothing is drawn
+        arguments |= {"creativity": wish.temperature, "seed": wish.seed}
+    arguments["api_name"] = "/chat"
     return (
-        f"from gradio_client import Client\n\n{note}"
+        "from gradio_client import Client\n\n"
         f"client = Client({_literal(call.base_url)}, verbose=False)\n"
         f"answer = client.predict(\n{_arguments(arguments)})\nprint(answer)"
     )

@@ -1,14 +1,13 @@
-"""Connects the chat: which listener runs when, and the endpoint `/chat` for programs."""
+"""Connects the chat: which listener runs when."""
 
-from collections.abc import Callable, Iterator
 from html import escape
 
 import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency, api
 
-from steering.conversation import Message
-from steering.ui.asking import Chat, Wish
+from steering.ui.asking import Chat
+from steering.ui.chat.endpoint import make_endpoint
 from steering.ui.chat.layout import Parts, invitation
 from steering.ui.chat.transcript import to_json, to_markdown
 from steering.ui.chat.turns import Turns
@@ -17,11 +16,7 @@ from steering.ui.downloading import copy_plainly, download_on_click
 from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates
 from steering.ui.head import head_html
 from steering.ui.making.listeners import SetListeners
-from steering.ui.sessions import OpenSessions
 from steering.ui.strings import locale_of
-from steering.ui.wording import errors_in_words
-
-_CANCEL_S = 3.0  # by then a request that was cancelled has ended
 
 
 def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
@@ -45,7 +40,7 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
 def _connect_asking(parts: Parts, turns: Turns) -> None:
     """Connect every way to ask: a message, an example, again, stronger, in other words."""
     asked: set[Block] = {parts.box, parts.chat, parts.turn, *parts.choices.all()}
-    values: set[Block] = {*asked, parts.records, parts.wish, parts.edited}
+    values: set[Block] = {*asked, parts.records, parts.edited}
     state = [
         parts.chat, parts.records, parts.send, parts.stop, parts.turn, parts.wish, parts.kept,
     ]  # fmt: skip
@@ -83,40 +78,6 @@ def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
             [parts.chat, parts.records, parts.send, parts.stop, parts.turn, parts.kept],
             **QUICK,
         )
-
-
-def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
-    """Return what `/chat` calls; its signature and docstring are the API's documentation."""
-    sessions = OpenSessions()
-
-    def answer(
-        message: str,
-        language: str = "none",
-        steering: str = "normal",
-        guard: bool = True,
-        request: gr.Request | None = None,
-    ) -> Iterator[str]:
-        """Answer a message in a chosen language; streams the answer so far.
-
-        One request per session at a time.
-
-        Args:
-            message: The message, in any language.
-            language: Code of the answer's language, such as `fr`; `none` forces none.
-            steering: off, gentle, normal or strong.
-            guard: Whether a passage in another language is written again.
-            request: Who asks; filled in by gradio.
-        """
-        with errors_in_words(is_page=False):
-            sessions.enter(request, wait_s=_CANCEL_S)
-            try:
-                wish = chat.read_wish(language, steering, Wish(None, has_guard=guard))
-                for update in chat.answer([Message("user", message)], wish):
-                    yield update.texts[0]
-            finally:
-                sessions.leave(request)
-
-    return answer
 
 
 def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: str) -> None:

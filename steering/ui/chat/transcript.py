@@ -5,6 +5,7 @@ Knows messages and records, not components or the model.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
@@ -23,22 +24,12 @@ _FORMAT = "langsteer-chat/1"
 
 def make_record(chat: Chat, model: str, wish: Wish, update: ReplyUpdate) -> Record:
     """Return everything that an answer was made with, and how it ended."""
-    sampling = wish.sampling(chat.max_new_tokens)
-    neurons = chat.set_in_use if wish.language is not None and wish.level != "off" else None
+    neurons = _steers_with(chat, wish)
     return {
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": model,
         "neuron_set_sha256": hash_neuron_set(neurons) if neurons else None,
-        "language": wish.language.code if wish.language else None,
-        "steering": wish.level,
-        "strength": _strength(neurons, wish),
-        "method": (wish.method or default_method(neurons)) if neurons else None,
-        "is_damped": wish.is_damped,
-        "guard": wish.has_guard,
-        "max_new_tokens": sampling.max_new_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
+        **_settings(chat, wish),
         "tokens": update.new_tokens,
         "ended": update.finish_reasons[0],
         "rewritten": [
@@ -47,6 +38,25 @@ def make_record(chat: Chat, model: str, wish: Wish, update: ReplyUpdate) -> Reco
             if not one.is_kept
         ],
     }
+
+
+def next_draw(chat: Chat, wish: Wish, record: Record) -> Wish:
+    """Return the wish for another answer to the question that *record*'s answer was given to.
+
+    Asked in the same way, the first draw would only give the same answer again.
+
+    Args:
+        chat: What the wish is asked of.
+        wish: The choices as they are by this time.
+        record: May come back from the browser, so it is compared and nothing else.
+    """
+    attempt = record.get("attempt", 0)  # older records, still in a browser, have none
+    if not isinstance(attempt, int) or attempt < 0:
+        return wish
+    last = replace(wish, attempt=attempt)
+    recorded = {"attempt": 0, **record}
+    is_same = all(recorded.get(name) == value for name, value in _settings(chat, last).items())
+    return last.next_attempt() if is_same else wish
 
 
 def to_json(history: Sequence[ShownMessage], records: Sequence[Record]) -> str:
@@ -105,6 +115,29 @@ def _with_records(
 ) -> list[tuple[ShownMessage, Record | None]]:
     left = iter(records)
     return [(shown, next(left, None) if is_answer(shown) else None) for shown in history]
+
+
+def _settings(chat: Chat, wish: Wish) -> Record:
+    """Return what of a record says how an answer was asked for."""
+    sampling = wish.sampling(chat.max_new_tokens)
+    neurons = _steers_with(chat, wish)
+    return {
+        "language": wish.language.code if wish.language else None,
+        "steering": wish.level,
+        "strength": _strength(neurons, wish),
+        "method": (wish.method or default_method(neurons)) if neurons else None,
+        "is_damped": wish.is_damped,
+        "guard": wish.has_guard,
+        "max_new_tokens": sampling.max_new_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "attempt": wish.attempt,
+    }
+
+
+def _steers_with(chat: Chat, wish: Wish) -> NeuronSet | None:
+    return chat.set_in_use if wish.language is not None and wish.level != "off" else None
 
 
 def _strength(neurons: NeuronSet | None, wish: Wish) -> float | None:

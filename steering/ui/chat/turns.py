@@ -6,7 +6,6 @@ with the traceback in the log. Knows no steering method.
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 import gradio as gr
@@ -29,7 +28,7 @@ from steering.ui.chat.messages import (
     to_plain,
     up_to_question,
 )
-from steering.ui.chat.transcript import Record, keep, make_record, records_of, restore
+from steering.ui.chat.transcript import Record, keep, make_record, next_draw, records_of, restore
 from steering.ui.events import Updates, Values
 from steering.ui.head import status_html
 from steering.ui.sessions import ONE_AT_A_TIME, OpenSessions, StopSigns
@@ -94,15 +93,17 @@ class Turns:
         """Ask the last question again, as the choices are by this time.
 
         If they are the same as before, another answer is drawn: the first would only come again.
+        What they were is in the answer's record, which the browser keeps across reloads.
         """
         parts = self._parts
         with errors_in_words():
-            wish, last = self._read_wish(values), values[parts.wish]
-            if last is not None and replace(last, attempt=0) == wish:
-                wish = last.next_attempt()
             history = values[parts.chat]
+            earlier = before_question(history)
             question = to_plain(up_to_question(history))[-1].content
-            return self._start(values, before_question(history), question, wish)
+            wish, records = self._read_wish(values), values[parts.records]
+            if last := records[len(records_of(earlier, records)) :]:
+                wish = next_draw(self._chat, wish, last[0])
+            return self._start(values, earlier, question, wish)
 
     def begin_edited(self, values: Values) -> Updates:
         """Ask an earlier question in other words; what followed it is forgotten."""

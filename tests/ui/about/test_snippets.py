@@ -54,7 +54,15 @@ CALL = Call(
 )
 SAMPLED = replace(
     CALL,
-    wish=Wish(FR, "strong", has_guard=False, max_new_tokens=9, temperature=0.5, seed=7),
+    wish=Wish(
+        FR,
+        "strong",
+        "lape@5+diffmean/L4@1",
+        has_guard=False,
+        max_new_tokens=9,
+        temperature=0.5,
+        seed=7,
+    ),
     method="lape@5+diffmean/L4@1",
     sampling=Sampling(max_new_tokens=9, temperature=0.5, top_p=0.95, seed=7),
 )
@@ -74,6 +82,16 @@ HARD = (
 def body_of(curl: str) -> dict[str, object]:
     words = shlex.split(curl)
     return json.loads(words[words.index("-d") + 1])  # type: ignore[no-any-return]
+
+
+def arguments_of(program: str) -> dict[str | None, object]:
+    """The arguments of the call to `predict`."""
+    (call,) = (
+        node
+        for node in ast.walk(ast.parse(program))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "client.predict"
+    )
+    return {one.arg: ast.literal_eval(one.value) for one in call.keywords}
 
 
 def literals(program: str) -> set[object]:
@@ -99,9 +117,18 @@ def test_without_steering_a_call_of_the_api_has_none() -> None:
         assert "NO_STEERING" in with_steering(call)
 
 
-def test_gradios_client_is_told_what_its_endpoint_does_not_take() -> None:
-    assert "does not take" not in with_gradio_client(CALL)
-    assert "# /chat does not take method, length, creativity, seed;" in with_gradio_client(SAMPLED)
+def test_gradios_client_asks_with_every_choice_that_is_not_the_usual() -> None:
+    damped = replace(SAMPLED, wish=replace(SAMPLED.wish, is_damped=True), method="x+damp@0.5")
+
+    assert arguments_of(with_gradio_client(CALL)) == {
+        "message": "Where is the cat?", "language": "fr", "steering": "normal", "guard": True,
+        "api_name": "/chat",
+    }  # fmt: skip
+    assert arguments_of(with_gradio_client(damped)) == {
+        "message": "Where is the cat?", "language": "fr", "steering": "strong", "guard": False,
+        "method": "lape@5+diffmean/L4@1", "damping": True, "length": 9, "creativity": 0.5,
+        "seed": 7, "api_name": "/chat",
+    }  # fmt: skip
     assert 'steering="off"' in with_gradio_client(OFF)
     assert 'language="none"' in with_gradio_client(replace(CALL, wish=Wish(None)))
 
@@ -245,7 +272,11 @@ def test_openais_client_says_what_the_page_says(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", [CALL, OFF], ids=["usual", "off"])
+@pytest.mark.parametrize(
+    "call",
+    [CALL, SAMPLED, replace(CALL, wish=Wish(FR, is_damped=True)), OFF],
+    ids=["usual", "sampled", "damped", "off"],
+)
 def test_gradios_client_says_what_the_page_says(
     call: Call, url: str, on_page: Callable[[Wish], str]
 ) -> None:

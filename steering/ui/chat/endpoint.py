@@ -1,0 +1,87 @@
+"""The endpoint `/chat`: one message answered for a program, with all choices that the page has.
+
+Knows no components.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import gradio as gr
+
+from steering.conversation import Message
+from steering.errors import GenerationError
+from steering.ui.asking import Chat, Wish
+from steering.ui.sessions import OpenSessions
+from steering.ui.wording import errors_in_words
+
+_CANCEL_S = 3.0  # by then a request that was cancelled has ended
+
+
+def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
+    """Return what `/chat` calls; its signature and docstring are the API's documentation."""
+    sessions = OpenSessions()
+
+    def answer(  # noqa: PLR0913, PLR0917 - one for each choice, in an order that has to stay
+        message: str,
+        language: str = "none",
+        steering: str = "normal",
+        guard: bool = True,
+        method: str = "",
+        damping: bool = False,
+        length: int = 0,
+        creativity: float = 0.0,
+        seed: int = 0,
+        request: gr.Request | None = None,
+    ) -> Iterator[str]:
+        """Answer a message in a chosen language; streams the answer so far.
+
+        One request per session at a time.
+
+        Args:
+            message: The message, in any language.
+            language: Code of the answer's language, such as `fr`; `none` forces none.
+            steering: off, gentle, normal or strong.
+            guard: Whether a passage in another language is written again.
+            method: How it is steered, such as `diffmean`; empty for the neuron set's own.
+            damping: Whether other languages' neurons are damped as well.
+            length: Tokens of the answer at most; 0 for as many as the server allows.
+            creativity: The temperature; 0 takes the likeliest token, always.
+            seed: Of what is drawn.
+            request: Who asks; filled in by gradio.
+        """
+        with errors_in_words(is_page=False):
+            sessions.enter(request, wait_s=_CANCEL_S)
+            try:
+                _refuse_other_kinds({"message": message, "method": method}, str, "a text")
+                _refuse_other_kinds({"guard": guard, "damping": damping}, bool, "true or false")
+                _refuse_other_kinds({"length": length, "seed": seed}, int, "a whole number")
+                _refuse_other_kinds({"creativity": creativity}, (int, float), "a number")
+                rest = Wish(
+                    None,
+                    method=method,
+                    is_damped=damping,
+                    has_guard=guard,
+                    max_new_tokens=length or None,
+                    temperature=creativity,
+                    seed=seed,
+                )
+                wish = chat.read_wish(language, steering, rest)
+                for update in chat.answer([Message("user", message)], wish):
+                    yield update.texts[0]
+            finally:
+                sessions.leave(request)
+
+    return answer
+
+
+def _refuse_other_kinds(
+    named: Mapping[str, object], kind: type | tuple[type, ...], expected: str
+) -> None:
+    """Refuse values that are of another kind than their parameter: gradio passes any on.
+
+    Raises:
+        GenerationError: If one is.
+    """
+    for name, value in named.items():
+        is_number = isinstance(value, bool) and kind is not bool  # to Python it is one
+        if is_number or not isinstance(value, kind):
+            raise GenerationError(f"'{name}' is '{value}'. Expected {expected}; correct it.")
