@@ -1,7 +1,6 @@
 """Connects the chat: which listener runs when, and the endpoint `/chat` for programs."""
 
 from collections.abc import Callable, Iterator
-from html import escape
 
 import gradio as gr
 from gradio.blocks import Block
@@ -18,8 +17,8 @@ from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates
 from steering.ui.head import head_html
 from steering.ui.making.listeners import SetListeners
 from steering.ui.sessions import OpenSessions
-from steering.ui.strings import locale_of
-from steering.ui.wording import errors_in_words
+from steering.ui.strings import Told, in_locale, locale_of
+from steering.ui.wording import errors_for_programs
 
 _CANCEL_S = 3.0  # by then a request that was cancelled has ended
 
@@ -107,7 +106,7 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
             guard: Whether a passage in another language is written again.
             request: Who asks; filled in by gradio.
         """
-        with errors_in_words(is_page=False):
+        with errors_for_programs():
             sessions.enter(request, wait_s=_CANCEL_S)
             try:
                 wish = chat.read_wish(language, steering, Wish(None, has_guard=guard))
@@ -130,7 +129,7 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
         words = head_html(model, has_set=chat.neurons is not None, locale=locale)
         return {head.words: words, parts.chat: gr.Chatbot(placeholder=invitation(model, locale))}
 
-    def look(request: gr.Request) -> tuple[Updates, list[str]]:
+    def look(request: gr.Request) -> tuple[Updates, list[Told]]:
         accepted, locale = request.headers.get("accept-language"), locale_of(request)
         values, problems = read_link(dict(request.query_params), accepted, chat, locale=locale)
         return {one: values.get(name, gr.skip()) for name, one in named.items()}, problems
@@ -140,7 +139,7 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
 
     def warn(request: gr.Request) -> None:
         for problem in look(request)[1]:
-            gr.Warning(escape(problem, quote=False))  # a link may say anything
+            gr.Warning(in_locale(problem.html, locale_of(request)))
 
     page.load(greet, None, [head.words, parts.chat], **QUICK)
     page.load(read, None, list(named.values()), **QUICK)
