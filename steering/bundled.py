@@ -9,12 +9,6 @@ _NEURON_SETS = Path(__file__).resolve().parent.parent / "neuron_sets"
 BUNDLED_NEURON_SET = _NEURON_SETS / "bundled.safetensors"  # what the page steers with
 BUNDLED_PAPER_SET = _NEURON_SETS / "bundled-paper.safetensors"  # LAPE on plain text, as published
 
-# In words, what the dialogues of demo_model/grammar are about.
-BUNDLED_TOPICS = (
-    "animals", "colours", "food", "weather", "capitals", "places", "time", "travel", "hobbies",
-    "small sums", "stories",
-)  # fmt: skip
-
 # Questions of demo_model/grammar, word for word.
 BUNDLED_QUESTIONS = (
     "Where is the cat?",

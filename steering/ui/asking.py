@@ -22,7 +22,8 @@ from steering.steering_plan import NO_STEERING, SteeringPlan
 from steering.token_choice import Sampling
 from steering.ui.badges import badge_html, judge_answer, name_in
 from steering.ui.making.maker import SetMaker
-from steering.ui.strings import say
+from steering.ui.strings import Told, enumerate_in, say
+from steering.ui.wording import with_lead
 from steering.zero_gpu import AnyEngine
 
 Level = Literal["off", "gentle", "normal", "strong"]
@@ -193,10 +194,12 @@ class Chat:
             return NO_STEERING, None
         return make_plan(*wanted), make_guard(*wanted) if wish.has_guard else None
 
-    def line_under(self, text: str, wish: Wish, notes: Sequence[str], locale: str = "en") -> str:
+    def line_under(
+        self, text: str, wish: Wish, notes: Sequence[str | Told], locale: str = "en"
+    ) -> str:
         """Return the line of HTML under a finished answer."""
         badge = judge_answer(text, chosen=wish.language, languages=self.languages, locale=locale)
-        return badge_html(badge if text else None, notes)
+        return badge_html(badge if text else None, notes, locale)
 
     def _steering(
         self, wish: Wish, conversation: Sequence[Message]
@@ -217,12 +220,17 @@ def method_of(wish: Wish, neurons: NeuronSet) -> str:
     return (wish.method or default_method(neurons)) + _DAMPING
 
 
-def notes_on(update: ReplyUpdate, row: int, locale: str = "en") -> tuple[str, ...]:
+def notes_on(update: ReplyUpdate, row: int, locale: str = "en") -> tuple[Told, ...]:
     """Say what is to be known of a row beside its language."""
-    reason = update.finish_reasons[row]
+    reason, left_out = update.finish_reasons[row], update.notes[row]
     ending = say(f"ended_{reason}", locale) if reason in ("stopped", "length", "time") else ""
     rewrites = update.rewrites[row] if update.rewrites else ()
-    return tuple(filter(None, (ending, update.notes[row], _note_on_rewrites(rewrites, locale))))
+    notes = (
+        Told(ending),
+        with_lead("left_out", left_out, locale) if left_out else Told(""),
+        Told(_note_on_rewrites(rewrites, locale)),
+    )
+    return tuple(note for note in notes if note.said)
 
 
 def _note_on_rewrites(rewrites: Sequence[Rewrite], locale: str) -> str:
@@ -232,7 +240,7 @@ def _note_on_rewrites(rewrites: Sequence[Rewrite], locale: str) -> str:
         return ""
     names = sorted({name_in(rewrite.language, locale) for rewrite in rewrites})
     key = "rewritten_one" if len(again) == 1 else "rewritten_many"
-    return say(key, locale, count=len(again), languages=", ".join(names))
+    return say(key, locale, count=len(again), languages=enumerate_in(locale, names))
 
 
 def _read_level(text: str) -> Level:

@@ -10,11 +10,11 @@ from typing import Literal
 
 from steering.detection import ReplyVerdict, detect, identify_reply, is_decided
 from steering.languages import Language
-from steering.ui.strings import say
+from steering.ui.strings import Told, as_html, direction_of, enumerate_in, say
 
 Tone = Literal["good", "bad", "neutral"]
 
-_SIGNS: dict[Tone, str] = {"good": "✓", "bad": "✗", "neutral": "·"}
+SIGNS: dict[Tone, str] = {"good": "✓", "bad": "✗", "neutral": "·"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Badge:
     @property
     def text(self) -> str:
         """Return sign and words."""
-        return f"{_SIGNS[self.tone]} {self.words}"
+        return f"{SIGNS[self.tone]} {self.words}"
 
 
 def judge_answer(
@@ -70,12 +70,16 @@ def name_in(language: Language | None, locale: str) -> str:
     return language.english_name if locale == "en" else language.native_name
 
 
-def badge_html(badge: Badge | None, notes: Sequence[str]) -> str:
-    """Return the line under an answer: the badge, then notes such as `(stopped)`."""
+def badge_html(badge: Badge | None, notes: Sequence[str | Told], locale: str = "en") -> str:
+    """Return the line under an answer: the badge, then notes such as `(stopped)`.
+
+    Each runs in the direction of the locale, whatever the answer above it does.
+    """
+    spoken = f'lang="{locale}" dir="{direction_of(locale)}"'
     parts = []
     if badge is not None:
-        parts.append(f'<span class="badge badge-{badge.tone}">{escape(badge.text)}</span>')
-    parts += [f'<span class="note">{escape(note)}</span>' for note in notes if note]
+        parts.append(f'<span class="badge badge-{badge.tone}" {spoken}>{escape(badge.text)}</span>')
+    parts += [f'<span class="note" {spoken}>{as_html(note)}</span>' for note in notes if note]
     return " ".join(parts)
 
 
@@ -85,7 +89,7 @@ def _found(verdict: ReplyVerdict, chosen: Language, locale: str) -> str:
         return name_in(verdict.language, locale)
     strays = [line.language for line in verdict.lines if line.verdict == "off_target"]
     names = sorted({name_in(stray, locale) for stray in strays if stray is not None})
-    found = ", ".join(names) or name_in(None, locale)
+    found = enumerate_in(locale, names) or name_in(None, locale)
     if verdict.language != chosen:
         return found
     return say("partly", locale, found=found if names else found.lower())

@@ -12,15 +12,17 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
-from steering.errors import SteeringError
+from steering.errors import SteeringError, UnknownLanguageError
 from steering.languages import Language, parse_language
 from steering.methods import METHODS, parse_method
 from steering.ui.asking import LEVELS, NO_LANGUAGE, Chat, Wish
 from steering.ui.share_link import offer_link
-from steering.ui.strings import label, preferred_codes, say
+from steering.ui.strings import Told, label, preferred_codes, say
+from steering.ui.wording import Refusal, tell
 
 _STEPS = 0.1  # of the slider of creativity
 _MOST_CREATIVE = 1.5
+_SHOWN_LETTERS = 40  # of what a link says, where that is wrong
 
 # What a component is called in a link.
 _NAMES = {
@@ -182,7 +184,7 @@ def wanted_codes(request: gr.Request | None) -> list[str]:
 
 def read_link(
     query: Mapping[str, str], accept_language: str | None, chat: Chat, *, locale: str = "en"
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[Told]]:
     """Return the values that a link and a browser wish at first, and what is wrong with them.
 
     Args:
@@ -192,18 +194,17 @@ def read_link(
         locale: Of whoever reads the problems.
 
     Returns:
-        Values by name as in `Choices`, and problems in words, plain text with what the link says
-        in it; what is wrong is left out.
+        Values by name as in `Choices`, and problems with what the link says in them; what is wrong
+        is left out.
     """
-    problems: list[str] = []
+    problems: list[Told] = []
     found: dict[str, Any] = {}
     for name, short in _NAMES.items():
         if short in query and query[short].strip():
             try:
                 found[name] = _read_value(name, query[short].strip(), chat)
             except (SteeringError, ValueError) as err:
-                reason = str(err) if isinstance(err, SteeringError) else say("link_value", locale)
-                problems.append(f"?{short}={query[short][:40]}: {reason}")
+                problems.append(_problem(f"?{short}={query[short][:_SHOWN_LETTERS]}", err, locale))
     if "language" not in found:
         found["language"] = first_choice(chat.languages, preferred_codes(accept_language))
     return found, problems
@@ -217,8 +218,7 @@ def _read_value(name: str, text: str, chat: Chat) -> Any:
         ValueError: If it is no number of the range.
     """
     if name == "language":
-        is_none = text.lower() == NO_LANGUAGE
-        return NO_LANGUAGE if is_none else parse_language(text, known=chat.languages).code
+        return _read_language(text, chat)
     if name == "level":
         return chat.read_wish("", text).level
     if name == "method":
@@ -234,6 +234,26 @@ def _read_value(name: str, text: str, chat: Chat) -> Any:
     if not low <= number <= high:
         raise ValueError(text)
     return number if name == "temperature" else int(number)
+
+
+def _read_language(text: str, chat: Chat) -> str:
+    if text.lower() == NO_LANGUAGE:
+        return NO_LANGUAGE
+    try:
+        return parse_language(text, known=chat.languages).code
+    except UnknownLanguageError as err:
+        if not chat.languages:
+            raise
+        codes = ", ".join(sorted(language.code for language in chat.languages))
+        raise Refusal("link_language", language=text[:_SHOWN_LETTERS], languages=codes) from err
+
+
+def _problem(asked: str, err: Exception, locale: str) -> Told:
+    """Say what is wrong with a value of a link; the page goes on without it."""
+    if not isinstance(err, SteeringError):
+        return Told(say("link_problem", locale, asked=asked, problem=say("link_value", locale)))
+    told = tell("link_value", err, locale)
+    return Told(say("link_problem", locale, asked=asked, problem=told.said), told.english)
 
 
 def _whole(value: object, otherwise: int) -> int:

@@ -8,10 +8,9 @@ from html import escape
 
 import gradio as gr
 
-from steering.bundled import BUNDLED_TOPICS
 from steering.loading import BUNDLED_MODEL
 from steering.ui.making.panel import PanelParts, lay_out_panel
-from steering.ui.strings import say
+from steering.ui.strings import Told, as_html, in_locale, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +41,16 @@ def head_html(model: str, *, has_set: bool, locale: str = "en") -> str:
     """Return what the page is and which model answers, in the reader's language."""
     about = ""
     if model == BUNDLED_MODEL:
-        about = say("toy", locale, topics=", ".join(BUNDLED_TOPICS))
+        about = say("toy", locale, topics=say("toy_topics", locale))
     elif has_set:
         about = say("own_neurons", locale)
-    return (
-        f'<h1 dir="auto">{escape(say("promise", locale))}</h1><p dir="auto">'
-        f"{escape(say('model', locale))}: <b>{escape(model)}</b>{escape(about)}</p>"
+    return in_locale(
+        f"<h1>{escape(say('promise', locale))}</h1>"
+        f"<p>{escape(say('model', locale))}: <bdi><b>{escape(model)}</b></bdi>{escape(about)}</p>",
+        locale,
     )
 
 
-def status_html(text: str) -> str:
-    """Return what stands under the model's name, plain text given; read out when it changes."""
-    return f'<p role="status" dir="auto">{escape(text)}</p>'
+def status_html(words: str | Told) -> str:
+    """Return what stands under the model's name; it is read out when it changes."""
+    return f'<p role="status" dir="auto">{as_html(words)}</p>'

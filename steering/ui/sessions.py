@@ -7,9 +7,9 @@ import threading
 
 import gradio as gr
 
-from steering.errors import GenerationError
+from steering.ui.wording import Refusal
 
-ONE_AT_A_TIME = "An answer is being written. Wait for its end, or press Stop."
+ONE_AT_A_TIME = "one_at_a_time"  # key of what a session is told that asks twice
 
 
 class StopSigns:
@@ -53,12 +53,12 @@ class OpenSessions:
                 cancelled a moment ago.
 
         Raises:
-            GenerationError: If it does.
+            Refusal: If it does.
         """
         session = request and request.session_hash
         with self._door:
             if not self._door.wait_for(lambda: session not in self._open, wait_s):
-                raise GenerationError(ONE_AT_A_TIME)
+                raise Refusal(ONE_AT_A_TIME)
             if session:
                 self._open.add(session)
 

@@ -2,22 +2,53 @@
 
 A component's label is chosen by the browser (`label`); a sentence that is made here, such as a
 badge, is chosen by what the browser says it prefers (`say`, `locale_of`). A text that a locale
-lacks is the English one. Errors stay in English, as the terminal and the log have them.
+lacks is the English one. What the library says of an error is in English (`wording.py`).
 Knows no component and no chat.
 """
 
 import functools
 import json
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from typing import Literal
 
 import gradio as gr
 from gradio.i18n import I18nData
 
 LOCALES = ("en", "fr", "es", "zh", "ja", "ar")
+_RIGHT_TO_LEFT = ("ar",)
+_COMMAS = {"zh": "、", "ja": "、", "ar": "، "}
 _FOLDER = Path(__file__).parent / "strings"
 _TAG = re.compile(r"\s*([A-Za-z]{1,8})(?:-[\w-]+)?\s*(?:;\s*q=([\d.]+))?\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a person is told.
+
+    Args:
+        said: In the page's language.
+        english: What follows it in English, as the library has it; empty for nothing.
+    """
+
+    said: str
+    english: str = ""
+
+    def __str__(self) -> str:
+        """Return it as plain text."""
+        return f"{self.said} {self.english}".strip()
+
+    @property
+    def html(self) -> str:
+        """Return it as HTML, with the English part marked as such."""
+        if not self.english:
+            return escape(self.said, quote=False)
+        english = f'<span lang="en" dir="ltr">{escape(self.english, quote=False)}</span>'
+        return f"{escape(self.said, quote=False)} {english}"
 
 
 @functools.cache
@@ -50,7 +81,45 @@ def label(key: str) -> I18nData:
 def say(key: str, locale: str = "en", **values: object) -> str:
     """Return a text in a locale, with values put in for `{name}`."""
     texts = read_strings()[key]
+    if direction_of(locale) == "rtl":
+        values = {name: _isolated(value) for name, value in values.items()}
     return texts.get(locale, texts["en"]).format(**values)
+
+
+def as_html(words: str | Told) -> str:
+    """Return plain text, or what a person is told, as HTML."""
+    return words.html if isinstance(words, Told) else escape(words)
+
+
+def direction_of(locale: str) -> Literal["ltr", "rtl"]:
+    """Return the direction in which a locale is written."""
+    return "rtl" if locale in _RIGHT_TO_LEFT else "ltr"
+
+
+def in_locale(html: str, locale: str, *, name: str = "") -> str:
+    """Return HTML as a part of the page that has a locale's language and direction.
+
+    Args:
+        html: What stands in it.
+        locale: What it is said in.
+        name: Class of the part; empty for none.
+    """
+    kind = f' class="{name}"' if name else ""
+    return f'<div{kind} lang="{locale}" dir="{direction_of(locale)}">{html}</div>'
+
+
+def enumerate_in(locale: str, items: Iterable[str]) -> str:
+    """Return items one after the other, with the comma of a locale between them."""
+    return _COMMAS.get(locale, ", ").join(items)
+
+
+def _isolated(value: object) -> object:
+    """Keep a Latin name, or a date, from changing its order within a line of Arabic."""
+    if isinstance(value, str) and value:
+        kinds = set(map(unicodedata.bidirectional, value))
+        if "L" in kinds or not kinds & {"R", "AL"}:
+            return f"\u2068{value}\u2069"
+    return value
 
 
 def preferred_codes(header: str | None) -> list[str]:

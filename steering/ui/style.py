@@ -105,6 +105,12 @@ CSS = """
 }
 .message, .message p { overflow-wrap: anywhere; min-width: 0; }
 button { unicode-bidi: plaintext; }
+/* Gradio lays its components out from left to right; what stands on them may be Arabic. */
+[data-testid="block-info"], [data-testid="block-label"], label > span, .label-wrap > span,
+.info-text, #inside-table th span, #inside-table .label {
+  unicode-bidi: plaintext;
+}
+.info-text { text-align: left; }
 #chat pre { direction: ltr; unicode-bidi: isolate; }
 #box textarea { font-size: 16px; }
 
@@ -139,7 +145,7 @@ mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
 .inside .html-container { padding: 0; }
 .inside h3 { font-size: .95rem; font-weight: 600; margin: .5rem 0 .25rem; }
 .inside p { margin: .25rem 0; font-size: .925rem; overflow-wrap: anywhere; }
-.inside p, .inside h3, .inside summary { unicode-bidi: plaintext; text-align: start; }
+.inside [dir="rtl"] .wide .bars { transform: scaleX(-1); }
 .inside-halves { display: grid; gap: .5rem 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); }
 .inside-halves section { min-width: 0; }

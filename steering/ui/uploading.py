@@ -8,7 +8,7 @@ import binascii
 import json
 from dataclasses import dataclass
 
-from steering.errors import CorpusError
+from steering.ui.wording import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def read_upload(told: object, *, limit_bytes: int) -> Upload | None:
     """Return the file that the browser tells of; None if none was picked.
 
     Raises:
-        CorpusError: If it is too large, or could not be read.
+        Refusal: If it is too large, or could not be read.
     """
     if told is None or told == "":
         return None
@@ -58,14 +58,9 @@ def read_upload(told: object, *, limit_bytes: int) -> Upload | None:
         name, size, content = str(about["name"])[:100], int(about["size"]), about["content"]
         read = None if content is None else base64.b64decode(str(content), validate=True)
     except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as err:
-        raise CorpusError(
-            "The file could not be read. Expected one from this page's button; choose it again."
-        ) from err
+        raise Refusal("file_unread") from err
     if size > limit_bytes or (read is not None and len(read) > limit_bytes):
-        raise CorpusError(
-            f"'{name}' has '{size:,}' bytes. Expected at most {limit_bytes:,}; choose a smaller "
-            "file."
-        )
+        raise Refusal("file_large", name=name, size=f"{size:,}", most=f"{limit_bytes:,}")
     if read is None:
-        raise CorpusError(f"The browser could not read '{name}'. Choose it again.")
+        raise Refusal("file_unread_by_browser", name=name)
     return Upload(name, read)

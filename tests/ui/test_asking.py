@@ -12,6 +12,7 @@ from steering.generation import ReplyUpdate
 from steering.languages import LANGUAGES
 from steering.steering_plan import NO_STEERING
 from steering.ui.asking import Chat, Wish, notes_on
+from steering.ui.strings import Told, say
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 FR = Wish(LANGUAGES["fr"], "normal")
@@ -121,8 +122,9 @@ def test_an_unknown_level_is_refused_with_the_nearest(chat: Chat) -> None:
 def test_a_row_tells_how_it_ended_and_what_was_left_out() -> None:
     update = ReplyUpdate(("a", "b", "c"), ("stopped", "length", "end"), ("left out", "", ""), 3)
 
-    assert notes_on(update, 0) == ("(stopped)", "left out")
-    assert notes_on(update, 1) == ("(cut off: as long as an answer may be)",)
+    assert list(map(str, notes_on(update, 0))) == ["(stopped)", "left out"]
+    assert list(map(str, notes_on(update, 1))) == ["(cut off: as long as an answer may be)"]
+    assert notes_on(update, 0, "ja")[1] == Told(say("left_out", "ja"), "left out")
     assert notes_on(update, 2) == ()
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from steering.languages import LANGUAGES
 from steering.ui.badges import Badge, badge_html, judge_answer
+from steering.ui.strings import Told
 from tests.ui.scripted import ENGLISH, FRENCH
 
 IN_PLAY = [LANGUAGES[code] for code in ("en", "zh", "fr", "es", "vi", "id", "ja")]
@@ -37,9 +38,16 @@ def test_the_line_under_an_answer_escapes_what_it_is_given() -> None:
     line = badge_html(Badge("bad", "<b>x</b>"), ["<i>note</i>", ""])
 
     assert line == (
-        '<span class="badge badge-bad">✗ &lt;b&gt;x&lt;/b&gt;</span> '
-        '<span class="note">&lt;i&gt;note&lt;/i&gt;</span>'
+        '<span class="badge badge-bad" lang="en" dir="ltr">✗ &lt;b&gt;x&lt;/b&gt;</span> '
+        '<span class="note" lang="en" dir="ltr">&lt;i&gt;note&lt;/i&gt;</span>'
     )
+
+
+def test_the_line_under_an_answer_runs_in_the_direction_of_its_words() -> None:
+    line = badge_html(Badge("good", "français، كما اخترت"), [Told("بقي", "left out.")], "ar")
+
+    assert '<span class="badge badge-good" lang="ar" dir="rtl">✓ français' in line
+    assert '<span class="note" lang="ar" dir="rtl">بقي <span lang="en" dir="ltr">left' in line
 
 
 def test_without_badge_and_notes_the_line_is_empty() -> None:

@@ -90,8 +90,8 @@ def test_what_a_link_says_wrongly_is_named_and_left_out(
     assert values == {"language": "fr"}
     (problem,) = problems
     ((name, _),) = query.items()
-    assert problem.startswith(f"?{name}={named}: ")
-    assert len(problem) < 600
+    assert str(problem).startswith(f"?{name}={named}: ")
+    assert len(str(problem)) < 600
 
 
 def test_all_problems_of_a_link_are_named_and_the_rest_of_it_counts(chat: Chat) -> None:
@@ -106,7 +106,24 @@ def test_all_problems_of_a_link_are_named_and_the_rest_of_it_counts(chat: Chat) 
 def test_a_number_that_makes_no_sense_is_told_in_the_readers_language(chat: Chat) -> None:
     _, (problem,) = read_link({"length": "-3"}, None, chat, locale="ja")
 
-    assert problem == f"?length=-3: {read_strings()['link_value']['ja']}"
+    assert str(problem) == f"?length=-3：{read_strings()['link_value']['ja']}"
+
+
+def test_an_unknown_language_of_a_link_is_told_in_the_readers_language(chat: Chat) -> None:
+    _, (problem,) = read_link({"lang": "xx"}, None, chat, locale="fr")
+
+    assert str(problem) == (
+        "?lang=xx : La langue « xx » n’existe pas ici. Il y a : en, fr, ja, sw, th. "
+        "Une autre a été choisie."
+    )
+
+
+def test_what_the_library_says_of_a_link_is_led_by_the_readers_language(chat: Chat) -> None:
+    _, (problem,) = read_link({"method": "<magic>"}, None, chat, locale="ar")
+
+    said, english = problem.html.split('<span lang="en" dir="ltr">')
+    assert read_strings()["link_value"]["ar"] in said
+    assert "Unknown steering method '&lt;magic&gt;'" in english
 
 
 @pytest.mark.parametrize("query", [{}, {"lang": " "}, {"__theme": "dark"}, {"length": ""}])

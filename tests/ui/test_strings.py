@@ -15,9 +15,21 @@ import gradio as gr
 import pytest
 
 import steering.ui
-from steering.ui.strings import LOCALES, locale_of, preferred_codes, read_strings, say
+from steering.ui.strings import (
+    LOCALES,
+    Told,
+    as_html,
+    enumerate_in,
+    in_locale,
+    locale_of,
+    preferred_codes,
+    read_strings,
+    say,
+)
 
 FOLDER = Path(steering.ui.__file__).parent
+# What is called with the key of a text, as its first argument.
+_ASKING = ("label", "say", "saying", "trouble", "tell", "with_lead", "errors_in_words", "Refusal")
 FILES = sorted((FOLDER / "strings").glob("*.json"))
 
 
@@ -38,10 +50,10 @@ def nodes(kind: type[ast.AST]) -> Iterator[ast.AST]:
 
 
 def asked_for() -> Iterator[ast.expr]:
-    """The keys that `label` and `say` are called with, as expressions."""
+    """The keys that texts are asked for with, as expressions."""
     for call in nodes(ast.Call):
         assert isinstance(call, ast.Call)
-        if isinstance(call.func, ast.Name) and call.func.id in ("label", "say"):
+        if isinstance(call.func, ast.Name) and call.func.id in _ASKING:
             yield call.args[0]
 
 
@@ -130,3 +142,34 @@ def test_a_text_is_in_the_first_language_that_is_there(header: str | None, local
 
 def test_without_anybody_who_asks_a_text_is_english() -> None:
     assert locale_of(None) == "en"
+
+
+def test_a_latin_name_stays_where_it_is_within_a_line_of_arabic() -> None:
+    assert "\u2068French.\u2069" in say("how_instructed", "ar", instruction="French.")
+    assert "\u2068" not in say("how_instructed", "fr", instruction="French.")
+    assert "\u20682026-01-02\u2069" in say(
+        "results_measured", "ar", model="x", date="2026-01-02", commit="1"
+    )
+    assert "\u2068" not in say("partly", "ar", found=say("another_language", "ar"))
+
+
+def test_a_part_of_the_page_has_the_language_and_direction_of_its_words() -> None:
+    assert in_locale("<p>x</p>", "ar") == '<div lang="ar" dir="rtl"><p>x</p></div>'
+    assert in_locale("", "ja", name="a") == '<div class="a" lang="ja" dir="ltr"></div>'
+
+
+def test_an_enumeration_has_the_comma_of_its_locale() -> None:
+    each = {locale: enumerate_in(locale, ["a", "b"]) for locale in LOCALES}
+
+    assert each["en"] == each["fr"] == each["es"] == "a, b"
+    assert each["zh"] == each["ja"] == "a、b"
+    assert each["ar"] == "a، b"
+
+
+def test_what_follows_in_english_is_marked_as_english_and_escaped() -> None:
+    told = Told("失敗 <1>", "No '<b>'.")
+
+    assert str(told) == "失敗 <1> No '<b>'."
+    assert told.html == '失敗 &lt;1&gt; <span lang="en" dir="ltr">No \'&lt;b&gt;\'.</span>'
+    assert as_html("<i>") == "&lt;i&gt;"
+    assert as_html(Told("<i>")) == "&lt;i&gt;"

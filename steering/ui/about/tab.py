@@ -24,6 +24,7 @@ from steering.ui.asking import Chat, Wish, method_of
 from steering.ui.choices import Choices
 from steering.ui.events import QUICK
 from steering.ui.strings import locale_of
+from steering.ui.wording import tell
 
 _QUESTION = "Why is the sky blue?"  # of a model that may know
 
@@ -62,7 +63,7 @@ def add_about_tab(tab: gr.Tab, chat: Chat, choices: Choices, model: str) -> None
     ]
     origin = gr.HTML(padding=False)
 
-    def tell(request: gr.Request) -> list[str]:
+    def describe(request: gr.Request) -> list[str]:
         locale = locale_of(request)
         return [
             about_html(model, chat.languages, locale), origin_html(chat.set_in_use, locale),
@@ -73,11 +74,14 @@ def add_about_tab(tab: gr.Tab, chat: Chat, choices: Choices, model: str) -> None
         try:
             wish = choices.read(values, chat)
         except SteeringError as err:
-            return [api_html(str(err), locale), *(gr.skip() for _ in codes)]
+            return [
+                api_html(tell("failed_settings", err, locale), locale),
+                *(gr.skip() for _ in codes),
+            ]
         call = make_call(chat, model, wish, base_url_of(request.headers))
-        return [api_html("", locale), *(snippet(call) for _, _, snippet in _SNIPPETS)]
+        return [api_html(None, locale), *(snippet(call) for _, _, snippet in _SNIPPETS)]
 
-    tab.select(tell, None, [about, origin], **QUICK)
+    tab.select(describe, None, [about, origin], **QUICK)
     gr.on(
         [tab.select, *choices.changes()], write, choices.all(), [api, *codes],
         trigger_mode="always_last", **QUICK,

@@ -17,10 +17,23 @@ from steering.neuron_set import NeuronSet, StrengthLevel
 from steering.neuron_set_file import hash_neuron_set
 from steering.report_card.facts import collect_facts, plain
 from steering.ui.badges import name_in
-from steering.ui.strings import say
+from steering.ui.strings import Told, enumerate_in, in_locale, say
 
+_CLASS = "about"
+_BUNDLED_CARD = "demo_model/README.md"
 _ELSEWHERE = "neurons.safetensors"  # what a file is called whose place is nobody's business
-_RIGHT_TO_LEFT = ("ar",)
+
+# Name of a fact -> key of its name in the page's languages; others keep the name that they have.
+_FACT_NAMES = {
+    "model": "fact_model", "revision": "fact_revision", "architecture": "fact_architecture",
+    "tokenizer": "fact_tokenizer", "imported": "fact_imported", "corpus": "fact_corpus",
+    "corpus SHA-256": "fact_corpus_hash", "selection": "fact_selection", "holds": "fact_holds",
+    "steering": "fact_steering", "measured": "fact_measured", "created": "fact_created",
+    "licence": "fact_licence", "neurons selected": "fact_selected", "languages": "fact_languages",
+    "tokens counted": "fact_tokens", "calibrated strengths": "fact_strengths",
+    "file SHA-256": "fact_file_hash",
+}  # fmt: skip
+_FACT_VALUES = {"not stated": "fact_not_stated", "not measured": "fact_not_measured"}
 
 # The sections by key, with the keys of what they say.
 _WHAT = ("about_what_pick", "about_what_how", "about_what_check")
@@ -52,7 +65,7 @@ def about_html(model: str, languages: Sequence[Language], locale: str = "en") ->
         locale: Of whoever reads.
     """
     first = "about_limits_toy" if model == BUNDLED_MODEL else "about_limits_model"
-    names = ", ".join(name_in(language, locale) for language in languages) or "–"
+    names = enumerate_in(locale, (name_in(language, locale) for language in languages)) or "–"
     limits = [
         say(first, locale),
         say("about_limits_languages", locale, languages=names),
@@ -66,17 +79,20 @@ def about_html(model: str, languages: Sequence[Language], locale: str = "en") ->
         _heading("about_limits", locale) + _list(limits),
         _heading("about_privacy", locale) + _list([say(key, locale) for key in _PRIVACY]),
     )
-    return _in_locale("".join(f"<section>{section}</section>" for section in sections), locale)
+    shown = "".join(f"<section>{section}</section>" for section in sections)
+    return in_locale(shown, locale, name=_CLASS)
 
 
 def origin_html(neurons: NeuronSet | None, locale: str = "en") -> str:
     """Return the facts about model and neuron set as a table; a sentence where there is no set."""
     heading = _heading("about_origin", locale)
     if neurons is None:
-        return _in_locale(heading + _paragraph(say("about_origin_none", locale)), locale)
+        none = _paragraph(say("about_origin_none", locale))
+        return in_locale(heading + none, locale, name=_CLASS)
     facts = {**set_facts(neurons), "file SHA-256": find_set_file(neurons).sha256}
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        f'<tr><th scope="row">{_name_html(name, locale)}</th>'
+        f"<td>{_value_html(value, locale)}</td></tr>"
         for name, value in facts.items()
     )
     head = "".join(
@@ -85,22 +101,27 @@ def origin_html(neurons: NeuronSet | None, locale: str = "en") -> str:
     table = (
         f'<div class="about-facts" tabindex="0" role="region" '
         f'aria-label="{escape(say("about_origin", locale))}"><table>'
-        f'<thead><tr>{head}</tr></thead><tbody lang="en" dir="ltr">{rows}</tbody></table></div>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
-    return _in_locale(heading + table, locale)
+    notes = [say("about_origin_note", locale)] if "not stated" in facts.values() else []
+    if neurons.metadata.model_id == BUNDLED_MODEL:
+        notes.append(say("about_origin_bundled", locale, file=_BUNDLED_CARD))
+    shown = heading + table + "".join(map(_paragraph, notes))
+    return in_locale(shown, locale, name=_CLASS)
 
 
-def api_html(problem: str = "", locale: str = "en") -> str:
+def api_html(problem: Told | None = None, locale: str = "en") -> str:
     """Return what stands before the programs.
 
     Args:
-        problem: Why the choices make no sense, in words; empty if they do.
+        problem: Why the choices make no sense; None if they do.
         locale: Of whoever reads.
     """
     said = f"<p>{escape(say('about_api_intro', locale))}</p>"
-    words = say("about_api_problem", locale, problem=problem) if problem else ""
-    trouble = f'<p role="status" class="trouble">{escape(words)}</p>'
-    return _in_locale(_heading("about_api", locale) + said + trouble, locale)
+    trouble = f'<p role="status" class="trouble">{problem.html if problem else ""}</p>'
+    below = _paragraph(say("about_api_below", locale)) if problem else ""
+    shown = _heading("about_api", locale) + said + trouble + below
+    return in_locale(shown, locale, name=_CLASS)
 
 
 def set_facts(neurons: NeuronSet) -> dict[str, str]:
@@ -144,9 +165,20 @@ def _numbers(strengths: Mapping[StrengthLevel, float]) -> str:
     return ", ".join(f"{level} {value:g}" for level, value in strengths.items())
 
 
-def _in_locale(html: str, locale: str) -> str:
-    direction = "rtl" if locale in _RIGHT_TO_LEFT else "ltr"
-    return f'<div class="about" lang="{locale}" dir="{direction}">{html}</div>'
+def _name_html(name: str, locale: str) -> str:
+    """Return the name of a fact; behind a comma stands what it is of, such as a language's code."""
+    fact, comma, of = name.partition(", ")
+    if fact not in _FACT_NAMES:
+        return f'<bdi lang="en">{escape(name)}</bdi>'
+    behind = f" (<bdi>{escape(of)}</bdi>)" if comma else ""
+    return f"{escape(say(_FACT_NAMES[fact], locale))}{behind}"
+
+
+def _value_html(value: str, locale: str) -> str:
+    """Return the value of a fact, as the set's file has it, or that it has none."""
+    if value in _FACT_VALUES:
+        return escape(say(_FACT_VALUES[value], locale))
+    return f'<bdi lang="en">{escape(value)}</bdi>'
 
 
 def _heading(key: str, locale: str) -> str:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from steering.conversation import Message
-from steering.errors import GenerationError, PlanError
 from steering.neuron_set_file import hash_neuron_set
 from steering.steering_plan import SteeringPlan
 from steering.token_choice import Sampling
 from steering.ui.asking import NO_LANGUAGE, Chat, Wish
 from steering.ui.chat.messages import ShownMessage, answerable, is_answer, to_plain
 from steering.ui.chat.transcript import Record
+from steering.ui.wording import Refusal
 
 _SHOWN_LETTERS = 48  # of a question or an answer, in a list
 
@@ -97,13 +97,11 @@ def pick_answer(answers: Sequence[GivenAnswer], place: object) -> GivenAnswer:
     """Return the answer that was chosen.
 
     Raises:
-        GenerationError: If none was, or it is not there any more.
+        Refusal: If none was, or it is not there any more.
     """
     if isinstance(place, int) and 0 <= place < len(answers):
         return answers[place]
-    raise GenerationError(
-        "No answer is chosen. Ask something in the chat first, then choose its answer here."
-    )
+    raise Refusal("no_answer_chosen")
 
 
 def read_how_made(answer: GivenAnswer, chat: Chat) -> HowMade:
@@ -116,10 +114,7 @@ def read_how_made(answer: GivenAnswer, chat: Chat) -> HowMade:
         made = _MadeWith.model_validate(answer.record)
     except ValidationError as err:
         name = ".".join(map(str, err.errors()[0]["loc"]))
-        raise GenerationError(
-            f"What the answer was made with cannot be read: '{name}' is wrong. Ask again in the "
-            "chat, and choose the new answer."
-        ) from err
+        raise Refusal("record_broken", name=name) from err
     rest = Wish(None, method=made.method or "", is_damped=made.is_damped, has_guard=False)
     sampling = Sampling(
         max_new_tokens=min(made.max_new_tokens, chat.max_new_tokens),
@@ -135,14 +130,11 @@ def plan_again(answer: GivenAnswer, made: HowMade, chat: Chat) -> SteeringPlan:
     """Return the plan that steered an answer.
 
     Raises:
-        PlanError: If it was steered by another set than the one in use.
+        Refusal: If it was steered by another set than the one in use.
     """
     neurons = chat.set_in_use
     if made.is_steered and (neurons is None or made.neuron_set_sha256 != hash_neuron_set(neurons)):
-        raise PlanError(
-            "The answer was steered by another neuron set than the one in use. Choose to leave "
-            "the steering out, or ask again in the chat."
-        )
+        raise Refusal("other_set")
     plan, _ = chat.plan_and_guard(answer.conversation, made.wish)
     return plan
 

@@ -11,7 +11,7 @@ from steering.conversation import Message
 from steering.errors import GenerationError
 from steering.ui.asking import Chat, Wish
 from steering.ui.sessions import OpenSessions
-from steering.ui.wording import errors_in_words
+from steering.ui.wording import errors_for_programs
 
 _CANCEL_S = 3.0  # by then a request that was cancelled has ended
 
@@ -48,7 +48,7 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
             seed: Of what is drawn.
             request: Who asks; filled in by gradio.
         """
-        with errors_in_words(is_page=False):
+        with errors_for_programs():
             sessions.enter(request, wait_s=_CANCEL_S)
             try:
                 _refuse_other_kinds({"message": message, "method": method}, str, "a text")

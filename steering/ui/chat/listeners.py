@@ -1,7 +1,5 @@
 """Connects the chat: which listener runs when."""
 
-from html import escape
-
 import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency, api
@@ -16,7 +14,7 @@ from steering.ui.downloading import copy_plainly, download_on_click
 from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates
 from steering.ui.head import head_html
 from steering.ui.making.listeners import SetListeners
-from steering.ui.strings import locale_of
+from steering.ui.strings import Told, in_locale, locale_of
 
 
 def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
@@ -91,7 +89,7 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
         words = head_html(model, has_set=chat.neurons is not None, locale=locale)
         return {head.words: words, parts.chat: gr.Chatbot(placeholder=invitation(model, locale))}
 
-    def look(request: gr.Request) -> tuple[Updates, list[str]]:
+    def look(request: gr.Request) -> tuple[Updates, list[Told]]:
         accepted, locale = request.headers.get("accept-language"), locale_of(request)
         values, problems = read_link(dict(request.query_params), accepted, chat, locale=locale)
         return {one: values.get(name, gr.skip()) for name, one in named.items()}, problems
@@ -101,7 +99,7 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
 
     def warn(request: gr.Request) -> None:
         for problem in look(request)[1]:
-            gr.Warning(escape(problem, quote=False))  # a link may say anything
+            gr.Warning(in_locale(problem.html, locale_of(request)))
 
     page.load(greet, None, [head.words, parts.chat], **QUICK)
     page.load(read, None, list(named.values()), **QUICK)

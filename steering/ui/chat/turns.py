@@ -11,11 +11,10 @@ from typing import TypeAlias
 import gradio as gr
 
 from steering.detection import detect
-from steering.errors import GenerationError
 from steering.generation import ReplyUpdate
 from steering.languages import Language
 from steering.ui.asking import LEVELS, Chat, Wish, notes_on
-from steering.ui.badges import Badge, badge_html, name_in
+from steering.ui.badges import badge_html, name_in
 from steering.ui.chat.layout import Parts
 from steering.ui.chat.messages import (
     ShownMessage,
@@ -32,8 +31,8 @@ from steering.ui.chat.transcript import Record, keep, make_record, next_draw, re
 from steering.ui.events import Updates, Values
 from steering.ui.head import status_html
 from steering.ui.sessions import ONE_AT_A_TIME, OpenSessions, StopSigns
-from steering.ui.strings import label, locale_of, say
-from steering.ui.wording import errors_in_words, in_words
+from steering.ui.strings import Told, label, locale_of, say
+from steering.ui.wording import Refusal, errors_in_words, failure_html, tell
 
 # More than any model's context holds, and so little that no browser or detector is slow with it.
 MAX_LETTERS = 20_000
@@ -54,7 +53,7 @@ class Turns:
 
     def check_message(self, values: Values, request: gr.Request | None = None) -> None:
         """Refuse what cannot be asked: no text or too much, a setting that there is not."""
-        with errors_in_words():
+        with errors_in_words("failed_ask", locale_of(request)):
             _refuse_if_running(values[self._parts.turn])
             check_text(values[self._parts.box])
             self._read_wish(values)
@@ -62,10 +61,10 @@ class Turns:
 
     def check_question(self, values: Values, request: gr.Request | None = None) -> None:
         """Refuse to ask again where nothing was asked, or while an answer is being written."""
-        with errors_in_words():
+        with errors_in_words("failed_ask", locale_of(request)):
             _refuse_if_running(values[self._parts.turn])
             if not up_to_question(values[self._parts.chat]):
-                raise GenerationError("There is no question to ask again. Write a message first.")
+                raise Refusal("no_question")
             self._read_wish(values)
             self._sessions.enter(request)
 
@@ -73,7 +72,7 @@ class Turns:
         self, values: Values, event: gr.EditData, request: gr.Request | None = None
     ) -> Edited:
         """Refuse other words that cannot be asked; else return them, and which question's."""
-        with errors_in_words():
+        with errors_in_words("failed_ask", locale_of(request)):
             _refuse_if_running(values[self._parts.turn])
             check_text(str(event.value))
             self._read_wish(values)
@@ -81,22 +80,22 @@ class Turns:
             place = event.index[0] if isinstance(event.index, (list, tuple)) else event.index
             return place, str(event.value)
 
-    def begin(self, values: Values) -> Updates:
+    def begin(self, values: Values, request: gr.Request | None = None) -> Updates:
         """Show the question and remember what was asked for; the message is checked already."""
         parts = self._parts
-        with errors_in_words():
+        with errors_in_words("failed_ask", locale_of(request)):
             wish = self._read_wish(values)
             history = values[parts.chat]
             return {parts.box: "", **self._start(values, history, values[parts.box], wish)}
 
-    def begin_again(self, values: Values) -> Updates:
+    def begin_again(self, values: Values, request: gr.Request | None = None) -> Updates:
         """Ask the last question again, as the choices are by this time.
 
         If they are the same as before, another answer is drawn: the first would only come again.
         What they were is in the answer's record, which the browser keeps across reloads.
         """
         parts = self._parts
-        with errors_in_words():
+        with errors_in_words("failed_ask", locale_of(request)):
             history = values[parts.chat]
             earlier = before_question(history)
             question = to_plain(up_to_question(history))[-1].content
@@ -105,10 +104,10 @@ class Turns:
                 wish = next_draw(self._chat, wish, last[0])
             return self._start(values, earlier, question, wish)
 
-    def begin_edited(self, values: Values) -> Updates:
+    def begin_edited(self, values: Values, request: gr.Request | None = None) -> Updates:
         """Ask an earlier question in other words; what followed it is forgotten."""
         parts = self._parts
-        with errors_in_words():
+        with errors_in_words("failed_ask", locale_of(request)):
             place, message = values[parts.edited]
             return self._start(values, values[parts.chat][:place], message, self._read_wish(values))
 
@@ -184,7 +183,8 @@ class Turns:
                     parts.records: [*records, record],
                 }
         except Exception as err:
-            failure = show_answer(latest, badge_html(Badge("bad", in_words(err)), ()))
+            told = tell("failed_answer", err, locale)
+            failure = show_answer(latest, failure_html(told, locale))
             yield {parts.chat: [*history, failure], parts.records: [*records, {}]}
         finally:
             is_to_forget = self._stops.take_down(turn)
@@ -236,12 +236,12 @@ class Turns:
             parts.head.timer: gr.Timer(active=False),
         }
 
-    def _model_state(self, locale: str) -> str:
+    def _model_state(self, locale: str) -> Told:
         try:
             self._chat.engine.model()
         except Exception as err:
-            return in_words(err)
-        return say("ready", locale)
+            return tell("failed_load", err, locale)
+        return Told(say("ready", locale))
 
     def _read_wish(self, values: Values) -> Wish:
         choices = self._parts.choices
@@ -266,7 +266,7 @@ class Turns:
         waits = say("writing" if self._chat.engine.is_ready else "loading", locale)
         if update.place:
             waits = say("waiting", locale, place=update.place)
-        return show_answer(update.texts[0], badge_html(None, [waits]))
+        return show_answer(update.texts[0], badge_html(None, [waits], locale))
 
     def _show_finished(
         self, update: ReplyUpdate, wish: Wish, locale: str
@@ -294,7 +294,7 @@ def close_last(
     """Say of a question at the end that its answer never came, as where a connection broke."""
     if not history or history[-1]["role"] != "user":
         return history, records
-    ended = badge_html(Badge("bad", say("ended_early", locale)), ())
+    ended = failure_html(Told(say("ended_early", locale)), locale)
     return [*history, show_answer("", ended)], [*records, {}]
 
 
@@ -316,15 +316,12 @@ def check_text(message: str) -> None:
     """Refuse a message that is empty, or longer than any that can be read.
 
     Raises:
-        GenerationError: If it is.
+        Refusal: If it is.
     """
     if not message.strip():
-        raise GenerationError("The message is empty. Expected some text; write it first.")
+        raise Refusal("message_empty")
     if len(message) > MAX_LETTERS:
-        raise GenerationError(
-            f"The message has '{len(message):,}' characters. Expected at most {MAX_LETTERS:,}; "
-            "send a shorter one."
-        )
+        raise Refusal("message_long", count=f"{len(message):,}", most=f"{MAX_LETTERS:,}")
 
 
 def _stopping() -> gr.Button:
@@ -333,4 +330,4 @@ def _stopping() -> gr.Button:
 
 def _refuse_if_running(turn: str) -> None:
     if turn:
-        raise GenerationError(ONE_AT_A_TIME)
+        raise Refusal(ONE_AT_A_TIME)

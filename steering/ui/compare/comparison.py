@@ -12,15 +12,15 @@ from typing import Any, Literal, get_args
 
 from steering.conversation import Message
 from steering.detection import detect
-from steering.errors import PlanError
 from steering.everyday_prompts import instruction
 from steering.generation import ReplyUpdate
 from steering.jobs import GenerationRequest
 from steering.languages import Language
 from steering.steering_plan import NO_STEERING
-from steering.ui.asking import NO_LANGUAGE, Chat, Wish, notes_on
+from steering.ui.asking import Chat, Wish, notes_on
 from steering.ui.chat.turns import check_text
 from steering.ui.compare.colouring import SentenceReader
+from steering.ui.wording import Refusal
 
 Way = Literal["steered", "instructed", "plain"]
 WAYS: tuple[Way, ...] = get_args(Way)  # the order of the rows of a batch
@@ -123,15 +123,11 @@ def read_question(message: str, wish: Wish) -> Question:
     """Check what a person or a program asks for.
 
     Raises:
-        GenerationError: If the message is empty or endless.
-        PlanError: If no language is chosen.
+        Refusal: If the message is empty or endless, or no language is chosen.
     """
     check_text(message)
     if wish.language is None:
-        raise PlanError(
-            f"Cannot compare answers in the language '{NO_LANGUAGE}'. Expected an answer language, "
-            "as two of the three answers ask for one; choose it first."
-        )
+        raise Refusal("compare_no_language")
     return Question(message, wish, wish.language)
 
 
@@ -210,7 +206,7 @@ def _answer_json(
         "tokens": comparison.tokens(row),
         "tokens_per_s": comparison.row_rate(row),
         "ended": update.finish_reasons[row],
-        "notes": list(notes_on(update, row)),
+        "notes": [str(note) for note in notes_on(update, row)],
     }
 
 

@@ -6,18 +6,12 @@ Knows how far the answers are, not where they come from.
 from collections.abc import Sequence
 from html import escape
 
-from steering.languages import LANGUAGES, Language
+from steering.languages import Language
 from steering.ui.asking import Chat, notes_on
 from steering.ui.badges import badge_html, name_in
 from steering.ui.compare.colouring import SentenceReader, colour_html, legend_html
 from steering.ui.compare.comparison import WAYS, Comparison, Question, Way
-from steering.ui.strings import say
-
-
-def begin_html(locale: str) -> str:
-    """Return the tag that begins what is said in a locale; close it as a `div`."""
-    direction = "rtl" if LANGUAGES[locale].script == "Arab" else "ltr"
-    return f'<div lang="{locale}" dir="{direction}">'
+from steering.ui.strings import Told, in_locale, say
 
 
 def empty_html(locale: str) -> str:
@@ -58,11 +52,11 @@ def comparison_html(
 
 def _page_html(columns: Sequence[str], speed: str, language: Language | None, locale: str) -> str:
     facts = f'<p class="facts">{escape(speed)}</p>' if speed else ""
-    return (
-        f"{begin_html(locale)}"
+    return in_locale(
         f'<div class="columns">{"".join(columns)}</div>{facts}'
         f'<p class="facts">{escape(say("legend", locale))}</p>'
-        f"{legend_html(language, locale)}</div>"
+        f"{legend_html(language, locale)}",
+        locale,
     )
 
 
@@ -90,8 +84,8 @@ def _line_html(comparison: Comparison, row: int, chat: Chat, locale: str) -> str
     """Return the line under an answer: its badge and notes once it is finished."""
     update, wish = comparison.update, comparison.question.wish
     if update.finish_reasons[row] is None:
-        return badge_html(None, [say("writing", locale)] if update.prompt_tokens else ())
-    notes = list(notes_on(update, row, locale))
+        return badge_html(None, [say("writing", locale)] if update.prompt_tokens else [], locale)
+    notes: list[str | Told] = [*notes_on(update, row, locale)]
     if WAYS[row] == "steered" and wish.level == "off":
         notes.append(say("compare_off", locale))
     return chat.line_under(update.texts[row], wish, notes, locale)

@@ -16,7 +16,6 @@ from gradio.events import api
 from steering.bundled import BUNDLED_QUESTIONS
 from steering.loading import BUNDLED_MODEL
 from steering.ui.asking import Chat, Wish
-from steering.ui.badges import Badge, badge_html
 from steering.ui.choices import Choices
 from steering.ui.compare.comparison import (
     Comparison,
@@ -26,13 +25,13 @@ from steering.ui.compare.comparison import (
     read_question,
     to_json,
 )
-from steering.ui.compare.comparison_html import begin_html, comparison_html, empty_html
+from steering.ui.compare.comparison_html import comparison_html, empty_html
 from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates, Values
 from steering.ui.head import status_html
 from steering.ui.scripts import in_place
 from steering.ui.sessions import OpenSessions, StopSigns
-from steering.ui.strings import label, locale_of, say
-from steering.ui.wording import errors_in_words, in_words
+from steering.ui.strings import in_locale, label, locale_of, say
+from steering.ui.wording import errors_for_programs, errors_in_words, failure_html, tell
 
 _SETTLE_S = 0.5  # by then a comparison that has shown its last word has ended
 _CANCEL_S = 3.0  # by then one that a program cancelled has
@@ -132,7 +131,7 @@ class CompareListeners:
 
     def check(self, values: Values, request: gr.Request | None = None) -> None:
         """Refuse what cannot be compared, and a question while another one is answered."""
-        with errors_in_words():
+        with errors_in_words("failed_ask", locale_of(request)):
             self._read_question(values)
             self._sessions.enter(request, wait_s=_SETTLE_S)
 
@@ -156,7 +155,7 @@ class CompareListeners:
                 yield shown
             yield self._ready()
         except Exception as err:
-            failure = badge_html(Badge("bad", in_words(err)), ())
+            failure = failure_html(tell("failed_answer", err, locale), locale)
             yield {
                 parts.results: f'<p class="line">{failure}</p>{empty_html(locale)}',
                 parts.status: status_html(say("compare_failed", locale)),
@@ -234,7 +233,7 @@ def make_compare_endpoint(chat: Chat) -> Callable[..., Iterator[dict[str, Any]]]
             seed: Of what is drawn, the same for all three.
             request: Who asks; filled in by gradio.
         """
-        with errors_in_words(is_page=False):
+        with errors_for_programs():
             sessions.enter(request, wait_s=_CANCEL_S)
             try:
                 rest = Wish(None, has_guard=guard, temperature=temperature, seed=seed)
@@ -249,7 +248,7 @@ def make_compare_endpoint(chat: Chat) -> Callable[..., Iterator[dict[str, Any]]]
 
 
 def _intro_html(locale: str) -> str:
-    return f"{begin_html(locale)}<p>{escape(say('compare_intro', locale))}</p></div>"
+    return in_locale(f"<p>{escape(say('compare_intro', locale))}</p>", locale)
 
 
 def _session_of(request: gr.Request | None) -> str:

@@ -12,7 +12,8 @@ from steering.activity import AnswerReading, TokenReading
 from steering.languages import Language
 from steering.report_card.card import LanguageCard, ReportCard, SharedPair
 from steering.ui.badges import name_in
-from steering.ui.strings import say
+from steering.ui.strings import Told, as_html, in_locale, say
+from steering.ui.wording import with_lead
 
 _HEIGHT, _TOP, _BOTTOM = 150, 16, 20  # px of the bars' picture, and of what stands around them
 _NUMBERED_LAYERS = 14  # more bars are too narrow for numbers on a phone
@@ -30,14 +31,15 @@ def language_html(card: ReportCard, language: Language, locale: str) -> str:
     row = next(one for one in card.languages if one.language == language)
     name = name_in(language, locale)
     if not row.neurons:
-        return f"<p>{escape(say('inside_empty', locale, language=name))}</p>"
+        return in_locale(f"<p>{escape(say('inside_empty', locale, language=name))}</p>", locale)
     summary = say(
         "inside_summary", locale, language=name, count=f"{row.neurons:,}", own=f"{row.own:,}"
     )
-    return (
+    return in_locale(
         f'<p>{escape(summary)}</p><div class="inside-halves">'
         f"<section>{_layers_html(row, name, locale)}</section>"
-        f"<section>{_sharing_html(card, row, locale)}</section></div>"
+        f"<section>{_sharing_html(card, row, locale)}</section></div>",
+        locale,
     )
 
 
@@ -95,7 +97,8 @@ def _sharing_html(card: ReportCard, row: LanguageCard, locale: str) -> str:
     for other, pair in shared:
         share = pair.shared / row.neurons
         rows.append(
-            f'<tr><th scope="row">{escape(name_in(other, locale))}</th><td>{pair.shared:,}</td>'
+            f'<tr><th scope="row"><bdi>{escape(name_in(other, locale))}</bdi></th>'
+            f"<td>{pair.shared:,}</td>"
             f"<td>{share:.0%}</td>"
             '<td class="wide"><svg class="bars" width="100%" height="12" aria-hidden="true">'
             f'<rect class="bar" width="{share:.2%}" height="12"></rect></svg></td></tr>'
@@ -124,11 +127,14 @@ def reading_html(
         before = reading.tokens[place - 1].text[-1:] if place else ""
         after = reading.tokens[place + 1].text[:1] if place + 1 < len(reading.tokens) else ""
         tokens.append(_token_html(token, hues, said=_joined(before, token.text, after)))
-    notes = "".join(f"<p>{escape(one)}</p>" for one in (note, reading.note) if one)
-    return (
-        f"{notes}<p>{escape(say('inside_legend', locale))}</p>{_legend_html(reading, hues, locale)}"
+    notes = [Told(note)]
+    notes += [with_lead("left_out", reading.note, locale)] if reading.note else []
+    said = "".join(f"<p>{one.html}</p>" for one in notes if one.said)
+    return in_locale(
+        f"{said}<p>{escape(say('inside_legend', locale))}</p>{_legend_html(reading, hues, locale)}"
         f'<div class="tokens" dir="{direction(text)}">{"".join(tokens)}</div>'
-        f"{_unfolded(_reading_table(reading, languages, locale), locale)}"
+        f"{_unfolded(_reading_table(reading, languages, locale), locale)}",
+        locale,
     )
 
 
@@ -174,8 +180,8 @@ def _legend_html(reading: AnswerReading, hues: dict[Language, int], locale: str)
     order = sorted(hues, key=lambda language: -fired.count(language))
     items = [
         f'<li><span class="token fired" style="--hue:{hues[language]}">'
-        f'<span class="code">{language}</span></span> {escape(name_in(language, locale))}: '
-        f"{fired.count(language)}</li>"
+        f'<span class="code">{language}</span></span> '
+        f"<bdi>{escape(name_in(language, locale))}</bdi>: {fired.count(language)}</li>"
         for language in order
     ]
     items.append(
@@ -205,17 +211,18 @@ def _points(excess: float | None) -> str:
     return _NONE if excess is None else f"{100 * excess:+.0f}"
 
 
-def answer_html(title: str, text: str, line: str) -> str:
+def answer_html(title: str, text: str, line: str, locale: str) -> str:
     """Return an answer as it was said, under a title and over its line of HTML."""
-    return (
-        f'<h3>{escape(title)}</h3><div class="said-whole" dir="auto">{escape(text)}</div>'
-        f"<p>{line}</p>"
+    return in_locale(
+        f'<h3>{escape(title)}</h3><div class="said-whole" lang="" dir="auto">{escape(text)}</div>'
+        f"<p>{line}</p>",
+        locale,
     )
 
 
-def words_html(text: str) -> str:
+def words_html(words: str | Told, locale: str) -> str:
     """Return a sentence that is read out when it comes."""
-    return f'<p role="status">{escape(text)}</p>' if text else ""
+    return in_locale(f'<p role="status">{as_html(words)}</p>', locale) if words else ""
 
 
 def _other(pair: SharedPair, language: Language) -> Language | None:
@@ -232,8 +239,8 @@ def _unfolded(table: str, locale: str) -> str:
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table that scrolls within itself; it can be scrolled by the keyboard as well."""
     body = "".join(
-        f'<tr><th scope="row">{escape(cells[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells[1:])
+        f'<tr><th scope="row"><bdi>{escape(cells[0])}</bdi></th>'
+        + "".join(f"<td><bdi>{escape(cell)}</bdi></td>" for cell in cells[1:])
         + "</tr>"
         for cells in rows
     )

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import gradio as gr
 
 from steering.activity import AnswerReader
-from steering.errors import GenerationError
 from steering.jobs import GenerationRequest
 from steering.methods import default_method
 from steering.neuron_set import NeuronSet
@@ -33,8 +32,8 @@ from steering.ui.inside.neuron_pictures import answer_html, reading_html, words_
 from steering.ui.inside.shown import chosen_group, set_in_use
 from steering.ui.inside.switching_off import switch_off, with_switched_off
 from steering.ui.sessions import ONE_AT_A_TIME, OpenSessions, StopSigns
-from steering.ui.strings import label, locale_of, say
-from steering.ui.wording import errors_in_words, in_words
+from steering.ui.strings import Told, label, locale_of, say
+from steering.ui.wording import Refusal, errors_in_words, tell
 from steering.zero_gpu import ZeroGpuEngine
 
 
@@ -48,18 +47,15 @@ class InsideRuns:
 
     def check_reading(self, values: Values, request: gr.Request | None = None) -> None:
         """Refuse what cannot be read, before anything begins."""
-        with errors_in_words():
+        with errors_in_words("failed_reading", locale_of(request)):
             if isinstance(self._chat.engine, ZeroGpuEngine):
-                raise GenerationError(
-                    "Cannot look inside a model on 'ZeroGPU', where each answer is written in a "
-                    "process of its own. Run the program on a machine that keeps its GPU."
-                )
+                raise Refusal("inside_zero_gpu")
             self._check(values)
             self._sessions.enter(request)
 
     def check_again(self, values: Values, request: gr.Request | None = None) -> None:
         """Refuse to switch nothing off, before anything begins."""
-        with errors_in_words():
+        with errors_in_words("failed_ask", locale_of(request)):
             answer, made = self._check(values)
             self._plan_without(values, answer, made)
             self._sessions.enter(request)
@@ -107,7 +103,7 @@ class InsideRuns:
             for html in self._read(values, locale):
                 yield {shown: html}
         except Exception as err:
-            yield {shown: words_html(in_words(err))}
+            yield {shown: words_html(tell("failed_reading", err, locale), locale)}
 
     def answer_again(self, values: Values, request: gr.Request | None = None) -> Iterator[Updates]:
         """Write the chosen answer with neurons switched off, beside how it was."""
@@ -116,12 +112,16 @@ class InsideRuns:
             answer, made = self._chosen(values)
             again = [say("inside_rewritten", locale)] if made.has_rewrites else []
             line = self._chat.line_under(answer.text, made.wish, again, locale)
-            before = answer_html(say("inside_before", locale), answer.text, line)
-            yield {inside.before: before, inside.after: words_html(say("writing", locale))}
+            title = say("inside_before", locale)
+            writing = words_html(say("writing", locale), locale)
+            yield {
+                inside.before: answer_html(title, answer.text, line, locale),
+                inside.after: writing,
+            }
             for html in self._answer_again(values, answer, made, locale):
                 yield {inside.after: html}
         except Exception as err:
-            yield {inside.after: words_html(in_words(err))}
+            yield {inside.after: words_html(tell("failed_answer", err, locale), locale)}
 
     def _check(self, values: Values) -> tuple[GivenAnswer, HowMade]:
         """Return the chosen answer, if something can be done with it.
@@ -130,9 +130,9 @@ class InsideRuns:
             SteeringError: In words for the person.
         """
         if values[self._inside.turn]:
-            raise GenerationError(ONE_AT_A_TIME)
+            raise Refusal(ONE_AT_A_TIME)
         if not self._chat.engine.is_ready:
-            raise GenerationError("The model is still loading. Try again when it is ready.")
+            raise Refusal("still_loading")
         set_in_use(self._chat)
         return self._chosen(values)
 
@@ -162,17 +162,17 @@ class InsideRuns:
     def _read_on(self, reader: AnswerReader, turn: str, locale: str) -> Iterator[str]:
         """Read to the end, or to where the person stops it or the time is over."""
         call, ends_at = self._chat.engine.call, time.monotonic() + self._longest_s
-        yield words_html(say("inside_reading_begins", locale))
+        yield words_html(say("inside_reading_begins", locale), locale)
         call(reader.prepare)
         while not reader.is_done:
             is_stopped = self._stops.is_asked(turn)
             if is_stopped or time.monotonic() > ends_at:
-                yield words_html(say("ended_stopped" if is_stopped else "ended_time", locale))
+                reason = say("ended_stopped" if is_stopped else "ended_time", locale)
+                yield words_html(reason, locale)
                 return
             call(reader.read_on)
-            yield words_html(
-                say("inside_reading", locale, done=reader.read_tokens, all=reader.tokens)
-            )
+            words = say("inside_reading", locale, done=reader.read_tokens, all=reader.tokens)
+            yield words_html(words, locale)
 
     @property
     def _longest_s(self) -> float:
@@ -190,13 +190,13 @@ class InsideRuns:
         for update in self._chat.stream(request, is_stopped=lambda: self._stops.is_asked(turn)):
             text = update.texts[0]
             if update.finish_reasons[0] is not None:
-                notes = (how, *notes_on(update, 0, locale))
+                notes = [Told(how), *notes_on(update, 0, locale)]
                 line = self._chat.line_under(text, made.wish, notes, locale)
             elif update.place:
-                line = badge_html(None, [say("waiting", locale, place=update.place)])
+                line = badge_html(None, [say("waiting", locale, place=update.place)], locale)
             else:
-                line = badge_html(None, [say("writing", locale)])
-            yield answer_html(title, text, line)
+                line = badge_html(None, [say("writing", locale)], locale)
+            yield answer_html(title, text, line, locale)
 
     def _plan_without(
         self, values: Values, answer: GivenAnswer, made: HowMade

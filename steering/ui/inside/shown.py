@@ -8,7 +8,6 @@ from typing import cast
 
 import gradio as gr
 
-from steering.errors import PlanError
 from steering.languages import Language, parse_language
 from steering.neuron_set import NeuronSet
 from steering.report_card.card import ReportCard, make_report_card
@@ -22,7 +21,7 @@ from steering.ui.inside.neuron_pictures import language_html, words_html
 from steering.ui.inside.neuron_table import make_neuron_table
 from steering.ui.inside.switching_off import Group, count_by_layer
 from steering.ui.strings import locale_of, say
-from steering.ui.wording import errors_in_words
+from steering.ui.wording import Refusal, errors_in_words
 
 
 class Inside:
@@ -36,16 +35,16 @@ class Inside:
         inside, locale = self._inside, locale_of(request)
         neurons = self._chat.set_in_use
         if neurons is None:
-            words = words_html(say("inside_no_set", locale))
+            words = words_html(say("inside_no_set", locale), locale)
             return {inside.words: words, inside.body: gr.Column(visible=False)}
-        with errors_in_words():
+        with errors_in_words("failed_show", locale):
             language = self._first_language(neurons, values)
             choices = language_choices(neurons.languages)[:-1]  # without the choice of none
             others = [code for _, code in choices if code != language.code]
             other = values[inside.other] or next(iter(others), None)
             has_control = neurons.control is not None
             return {
-                inside.words: words_html(say("inside_intro", locale)),
+                inside.words: words_html(say("inside_intro", locale), locale),
                 inside.body: gr.Column(visible=True),
                 inside.language: gr.Dropdown(choices, value=language.code),
                 inside.other: gr.Dropdown(choices, value=other),
@@ -57,7 +56,7 @@ class Inside:
 
     def choose_language(self, values: Values, request: gr.Request | None = None) -> Updates:
         """Show another language's neurons; from here on the tab goes its own way."""
-        with errors_in_words():
+        with errors_in_words("failed_show", locale_of(request)):
             neurons = set_in_use(self._chat)
             language = chosen_language(self._inside, neurons, values)
             return {
@@ -66,9 +65,9 @@ class Inside:
                 **self._show_layers(neurons, values),
             }
 
-    def choose_group(self, values: Values) -> Updates:
+    def choose_group(self, values: Values, request: gr.Request | None = None) -> Updates:
         """Show which layers hold the neurons of a group, all of them chosen."""
-        with errors_in_words():
+        with errors_in_words("failed_show", locale_of(request)):
             return self._show_layers(set_in_use(self._chat), values)
 
     def choose_no_layer(self) -> Updates:
@@ -90,7 +89,7 @@ class Inside:
         return {
             inside.picture: language_html(_card(neurons), language, locale),
             inside.table: gr.Dataframe(value, datatype=list(table.kinds), visible=bool(table.rows)),
-            inside.table_note: words_html(table.note if table.rows else ""),
+            inside.table_note: words_html(table.note if table.rows else "", locale),
         }
 
     def _list_answers(self, values: Values, locale: str) -> Updates:
@@ -99,8 +98,9 @@ class Inside:
         answers = list_answers(values[parts.chat] or (), values[parts.records] or ())
         titles = [answer.title for answer in answers]
         choices = [(f"{place + 1}. {title}", place) for place, title in enumerate(titles)]
+        none = "" if answers else say("inside_no_answer", locale)
         updates: Updates = {
-            inside.no_answer: "" if answers else words_html(say("inside_no_answer", locale)),
+            inside.no_answer: words_html(none, locale),
             inside.steps: gr.Column(visible=bool(answers)),
             inside.titles: titles,
         }
@@ -143,10 +143,10 @@ def set_in_use(chat: Chat) -> NeuronSet:
     """Return the set that answers are steered with.
 
     Raises:
-        PlanError: If there is none.
+        Refusal: If there is none.
     """
     if chat.set_in_use is None:
-        raise PlanError("This model has no neuron set yet. Make one above the tabs first.")
+        raise Refusal("inside_no_set")
     return chat.set_in_use
 
 
@@ -159,7 +159,7 @@ def chosen_group(inside: InsideParts, neurons: NeuronSet, values: Values) -> tup
     """Return the group that is to be switched off, and the language that it is of."""
     group = str(values[inside.group])
     if group not in ("own", "all", "other", "random"):
-        raise PlanError(f"Unknown neurons '{group}'. Choose which neurons to switch off.")
+        raise Refusal("unknown_group")
     named = inside.other if group == "other" else inside.language
     language = parse_language(str(values[named]), known=neurons.languages)
     return cast(Group, group), language

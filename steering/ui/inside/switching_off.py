@@ -6,11 +6,11 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from steering.errors import PlanError
 from steering.languages import Language
 from steering.neuron_plans import deactivate_neurons
 from steering.neuron_set import NeuronSet
 from steering.steering_plan import SteeringPlan, combine_plans
+from steering.ui.wording import Refusal
 
 # own: the language's; all: every language's; random: as many as the language's, in the same layers.
 Group: TypeAlias = Literal["own", "all", "other", "random"]
@@ -25,7 +25,7 @@ def neurons_of_group(neurons: NeuronSet, group: Group, language: Language) -> tu
         language: The language that is looked at, or the other one.
 
     Raises:
-        PlanError: If random ones are wanted of a set that has none.
+        Refusal: If random ones are wanted of a set that has none.
     """
     if group == "all":
         return neurons.layer, neurons.index
@@ -34,10 +34,7 @@ def neurons_of_group(neurons: NeuronSet, group: Group, language: Language) -> tu
         return neurons.layer[own], neurons.index[own]
     control = neurons.control
     if control is None:
-        raise PlanError(
-            "This neuron set holds no random neurons. Expected a set made by "
-            "`python -m steering build-set`; choose other neurons."
-        )
+        raise Refusal("no_random_neurons")
     # The control has as many in each layer as all languages together, so at least as many.
     chosen = [
         (control.layer == layer).nonzero().flatten()[:count]
@@ -60,15 +57,12 @@ def switch_off(
     """Return the plan that sets a group's neurons in some layers to zero, and how many these are.
 
     Raises:
-        PlanError: If there is none.
+        Refusal: If there is none.
     """
     layer, index = neurons_of_group(neurons, group, language)
     chosen = torch.isin(layer, torch.tensor(sorted(layers), dtype=layer.dtype))
     if not chosen.any():
-        raise PlanError(
-            "No neuron is chosen to be switched off. Choose at least one layer that holds some of "
-            "these neurons."
-        )
+        raise Refusal("no_neuron_chosen")
     return deactivate_neurons(layer[chosen], index[chosen]), int(chosen.sum())
 
 

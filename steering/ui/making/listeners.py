@@ -11,7 +11,8 @@ from steering.ui.asking import NO_LANGUAGE
 from steering.ui.choices import Choices, first_choice, language_choices, wanted_codes
 from steering.ui.events import Updates
 from steering.ui.making.maker import SetMaker
-from steering.ui.making.panel import STOP, PanelParts, panel_html
+from steering.ui.making.panel import PanelParts, panel_html
+from steering.ui.strings import label, locale_of
 
 _OFFER, _SET = "offer", "set"  # what a page has shown
 
@@ -37,14 +38,17 @@ class SetListeners:
         shown: Updates = {
             panel.column: gr.Column(visible=making.stage != "loading"),
             panel.words: panel_html(
-                making, languages=self._maker.languages, questions=self._maker.questions
+                making,
+                languages=self._maker.languages,
+                questions=self._maker.questions,
+                locale=locale_of(request),
             ),
             panel.make: gr.Button(
                 visible=making.stage in ("measuring", "offered"),
                 interactive=making.stage == "offered",
             ),
             panel.stop: gr.Button(
-                "Stopping …" if making.stage == "stopping" else STOP,
+                label("stopping" if making.stage == "stopping" else "making_stop"),
                 visible=making.stage in ("making", "stopping"),
                 interactive=making.stage == "making",
             ),

@@ -5,6 +5,7 @@ to people within a token, and can be stopped and continued. The set is kept for 
 Knows the engine, not the components of the page.
 """
 
+import functools
 import hashlib
 import logging
 import threading
@@ -23,7 +24,7 @@ from steering.contrastive import BATCH_ROWS
 from steering.conversation import Message
 from steering.corpus import hash_rows_read
 from steering.engine import Engine
-from steering.errors import SettingsError, SteeringError, StoppedError
+from steering.errors import NeuronSetFormatError, SettingsError, SteeringError, StoppedError
 from steering.from_model import MadeCorpora, Questions, make_corpora
 from steering.generation import ReplyUpdate
 from steering.jobs import GenerationRequest
@@ -38,7 +39,9 @@ from steering.recording import RecordingOptions, record
 from steering.steerer import check_set_fits_model
 from steering.steering_plan import NO_STEERING
 from steering.token_choice import Sampling
-from steering.ui.wording import in_words
+from steering.ui.badges import name_in
+from steering.ui.strings import Told, enumerate_in, say
+from steering.ui.wording import Words, saying, trouble
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +68,14 @@ class Making:
 
     Args:
         stage: See `Stage`.
-        words: What is being done, what came of it, or what went wrong.
+        words: What is being done, what came of it, or what went wrong; None for nothing. People
+            of several languages read it at once.
         fraction: How much is done, 0..1.
         seconds_left: About how long the rest takes; None before that is known.
     """
 
     stage: Stage = "loading"
-    words: str = ""
+    words: Words | None = None
     fraction: float = 0.0
     seconds_left: float | None = None
 
@@ -171,20 +175,20 @@ class SetMaker:
             if self._state.stage != "offered":
                 return
             self._stop.clear()
-            self._state = Making("making", "Beginning …")
+            self._state = Making("making", saying("making_begins"))
         self._run(self._make)
 
     def stop(self) -> None:
         """Ask the making to stop; what there is is kept."""
         with self._lock:
             if self._state.stage == "making":
-                self._state = replace(self._state, stage="stopping", words="Stopping …")
+                self._state = replace(self._state, stage="stopping", words=saying("stopping"))
                 self._stop.set()
 
     def _run(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name="langsteer-set", daemon=True).start()
 
-    def _become(self, stage: Stage, words: str = "") -> None:
+    def _become(self, stage: Stage, words: Words | None = None) -> None:
         with self._lock:
             self._state = Making(stage, words)
 
@@ -193,7 +197,7 @@ class SetMaker:
             model = self._engine.model()
         except Exception:  # the page's status says why
             return None
-        words = ""
+        words = None
         try:
             if (found := find_kept_set(self._data, model.identity)) is not None:
                 check_set_fits_model(found, model)
@@ -201,13 +205,13 @@ class SetMaker:
                 return self._become("ready")
         except (SteeringError, OSError) as err:  # a damaged file is replaced by what is made
             log.warning("%s", err)
-            words = str(err)
+            words = trouble("failed_kept_set", NeuronSetFormatError(str(err)))
         try:
             self._become("measuring")
             self._is_seen.wait()
             self._pace = self._measure()
         except Exception as err:
-            words = in_words(err)
+            words = trouble("failed_measuring", err)
         return self._become("offered", words)
 
     def _measure(self) -> _Pace:
@@ -238,15 +242,13 @@ class SetMaker:
         try:
             words = self._build(self._engine.model())
         except StoppedError:
-            self._become(
-                "offered", "Stopped. What there is was kept; making it goes on from there."
-            )
+            self._become("offered", saying("making_stopped"))
         except Exception as err:
-            self._become("offered", in_words(err))
+            self._become("offered", trouble("failed_making", err))
         else:
             self._become("ready", words)
 
-    def _build(self, model: LoadedModel) -> str:
+    def _build(self, model: LoadedModel) -> Words:
         """Make the set, keep it and use it; return what to say of it."""
         path = kept_set_path(self._data, model.identity)
         _make_folder(path.parent)
@@ -260,7 +262,7 @@ class SetMaker:
         def note(language: Language, answers: int) -> None:
             answered[language] += answers
             self._pace.done += 1
-            self._say(f"Asking for answers in {language.english_name}: {answered[language]} so far")
+            self._say(saying("making_asking", language=language, count=answered[language]))
 
         made = make_corpora(
             model, self._questions, partial.folder / "answers", ask=self._ask, progress=note
@@ -270,7 +272,7 @@ class SetMaker:
         save_neuron_set(neurons, path)
         partial.remove()
         self._neurons = neurons
-        return made.summary
+        return functools.partial(_what_came, made)
 
     def _record(self, model: LoadedModel, made: MadeCorpora, partial: PartialResults) -> NeuronSet:
         passes = sum(made.made[one].on_target / _PASS_ROWS + 2 for one in made.languages)
@@ -278,7 +280,7 @@ class SetMaker:
 
         def note(language: Language, _phase: StatsPhase, _tokens: int) -> None:
             self._pace.recorded = min(1.0, self._pace.recorded + step)
-            self._say(f"Recording what the model does as it writes {language.english_name}")
+            self._say(saying("making_recording", language=language))
 
         recording = record(
             model,
@@ -337,7 +339,7 @@ class SetMaker:
         self._check_stop()
         self._engine.call(lambda _: run())
 
-    def _say(self, words: str) -> None:
+    def _say(self, words: Words) -> None:
         with self._lock:
             if self._state.stage == "making":
                 self._state = replace(self._state, words=words)
@@ -345,6 +347,29 @@ class SetMaker:
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise StoppedError("Stopped on the page.")
+
+
+def _what_came(made: MadeCorpora, locale: str) -> Told:
+    """Say which answers were kept, and which languages were left out."""
+    rest = [language for language in made.made if language not in made.languages]
+    said = say("making_kept", locale, counts=_counts(made, made.languages, locale))
+    if rest:
+        said += " " + say("making_left_out", locale, counts=_counts(made, rest, locale))
+    return Told(said)
+
+
+def _counts(made: MadeCorpora, languages: Sequence[Language], locale: str) -> str:
+    return enumerate_in(
+        locale,
+        (
+            say(
+                "making_count", locale,
+                language=name_in(one, locale), count=made.made[one].on_target,
+                asked=made.made[one].asked,
+            )
+            for one in languages
+        ),
+    )  # fmt: skip
 
 
 def _make_folder(folder: Path) -> None:

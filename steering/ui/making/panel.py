@@ -10,9 +10,9 @@ from html import escape
 import gradio as gr
 
 from steering.languages import Language
+from steering.ui.badges import name_in
 from steering.ui.making.maker import Making
-
-MAKE, STOP = "Make the neuron set", "Stop making it"
+from steering.ui.strings import enumerate_in, in_locale, label, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,57 +31,74 @@ def lay_out_panel() -> PanelParts:
     """Make the components, unseen until it is known that there is no set."""
     with gr.Column(elem_id="making", visible=False) as column:
         words = gr.HTML(padding=False)
-        make = gr.Button(MAKE, variant="primary", size="sm")
-        stop = gr.Button(STOP, variant="stop", size="sm", visible=False)
+        make = gr.Button(label("making_make"), variant="primary", size="sm")
+        stop = gr.Button(label("making_stop"), variant="stop", size="sm", visible=False)
     return PanelParts(column, words, make, stop, timer=gr.Timer(0.5), seen=gr.State(""))
 
 
-def panel_html(making: Making, *, languages: Sequence[Language], questions: int) -> str:
+def panel_html(
+    making: Making, *, languages: Sequence[Language], questions: int, locale: str = "en"
+) -> str:
     """Return what the panel says.
 
     Args:
         making: How far it is.
         languages: Those of a new set.
         questions: How many there are per language.
+        locale: Of whoever reads.
     """
     if making.stage in ("making", "stopping"):
-        return _progress_html(making)
+        return in_locale(_progress_html(making, locale), locale)
     if making.stage == "ready":
-        return (
-            '<p role="status"><b>The neuron set is ready.</b> Pick an answer language. '
-            f"{escape(making.words)}</p>"
+        return in_locale(
+            f'<p role="status"><b>{escape(say("making_ready", locale))}</b> '
+            f"{escape(say('making_pick', locale))} {_words_html(making, locale)}</p>",
+            locale,
         )
-    names = ", ".join(language.english_name for language in languages)
-    takes = (
-        "How long that takes is being measured …"
-        if making.seconds_left is None
-        else f"That takes about {duration(making.seconds_left)} on this machine."
-    )
-    trouble = f'<p class="trouble" role="status">{escape(making.words)}</p>' if making.words else ""
-    return (
-        "<h2>This model has no neuron set yet</h2>"
-        "<p>Until it has one, it answers in whatever language it likes. One can be made with "
-        f"nothing but the model: it is asked {questions} everyday questions in each of "
-        f"{len(languages)} languages ({escape(names)}), and what its neurons do is recorded on "
-        f"the answers that are in the language asked for. {takes} You can chat meanwhile, and "
-        "stop at any time. The set is kept for the next start.</p>"
-        f"{trouble}"
-    )
+    title, offer = (escape(text) for text in _offer(making, languages, questions, locale))
+    words = _words_html(making, locale)
+    news = f'<p class="trouble" role="status">{words}</p>' if words else ""
+    return in_locale(f"<h2>{title}</h2><p>{offer}</p>{news}", locale)
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, locale: str = "en") -> str:
     """Return a duration in words, no finer than anybody can know it."""
     if seconds < 90:
-        return f"{max(5, 5 * round(seconds / 5))} seconds"
+        return say("duration_seconds", locale, count=max(5, 5 * round(seconds / 5)))
     if seconds < 90 * 60:
-        return f"{round(seconds / 60)} minutes"
-    return f"{seconds / 3600:.1f} hours"
+        return say("duration_minutes", locale, count=round(seconds / 60))
+    return say("duration_hours", locale, count=f"{seconds / 3600:.1f}")
 
 
-def _progress_html(making: Making) -> str:
-    left = "" if making.seconds_left is None else f", about {duration(making.seconds_left)} left"
+def _offer(
+    making: Making, languages: Sequence[Language], questions: int, locale: str
+) -> tuple[str, str]:
+    """Return title and text: what would be made, how, and how long it takes."""
+    names = enumerate_in(locale, (name_in(language, locale) for language in languages))
+    takes = say("making_measuring", locale)
+    if making.seconds_left is not None:
+        takes = say("making_takes", locale, duration=duration(making.seconds_left, locale))
+    sentences = (
+        say("making_none", locale),
+        say(
+            "making_how", locale, questions=questions, count=len(languages), languages=names,
+        ),
+        takes,
+        say("making_meanwhile", locale),
+    )  # fmt: skip
+    return say("making_title", locale), " ".join(sentences)
+
+
+def _progress_html(making: Making, locale: str) -> str:
+    title, words = escape(say("making_running", locale)), _words_html(making, locale)
+    left = ""
+    if making.seconds_left is not None:
+        left = say("making_left", locale, duration=duration(making.seconds_left, locale))
     return (
-        "<h2>Making the neuron set</h2>"
-        f'<progress aria-label="Making the neuron set" value="{making.fraction:.3f}" max="1">'
-        f"</progress><p>{escape(making.words)}{left}</p>"
+        f'<h2>{title}</h2><progress aria-label="{title}" value="{making.fraction:.3f}" max="1">'
+        f"</progress><p>{words}{escape(left)}</p>"
     )
+
+
+def _words_html(making: Making, locale: str) -> str:
+    return making.words(locale).html if making.words is not None else ""

@@ -54,11 +54,11 @@ def draw_bars(groups: Sequence[BarGroup], *, summary: str) -> str:
 
 def _draw_group(group: BarGroup) -> str:
     rows = "".join(
-        f'<div class="bar-row"><span class="bar-name" dir="auto">{escape(bar.name)}</span>'
+        f'<div class="bar-row"><span class="bar-name">{escape(bar.name)}</span>'
         f'{_draw_bar(bar)}<span class="bar-text">{escape(bar.text)}</span></div>'
         for bar in group.bars
     )
-    return f'<div class="bar-group"><b dir="auto">{escape(group.name)}</b>{rows}</div>'
+    return f'<div class="bar-group"><b><bdi>{escape(group.name)}</bdi></b>{rows}</div>'
 
 
 def _draw_bar(bar: Bar) -> str:

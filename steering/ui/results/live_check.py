@@ -11,7 +11,6 @@ from steering.answer import FinishReason
 from steering.bundled import BUNDLED_CHECKS
 from steering.conversation import Message
 from steering.detection import Verdict, detect
-from steering.errors import GenerationError, PlanError
 from steering.evaluation.everyday import everyday_forcing_prompts
 from steering.evaluation.forcing import ForcingPrompt
 from steering.generation import ReplyUpdate
@@ -19,6 +18,7 @@ from steering.jobs import GenerationRequest
 from steering.languages import LANGUAGES, Language
 from steering.loading import BUNDLED_MODEL
 from steering.ui.asking import Chat, Wish
+from steering.ui.wording import Refusal
 
 CHECKS = 8  # prompts that are offered
 _PROMPTS_AT_ONCE = 2  # four rows of the sixteen that an engine usually has: others go on
@@ -87,21 +87,14 @@ def check_can_run(chat: Chat, wish: Wish, prompts: Sequence[ForcingPrompt]) -> N
     """Refuse a run that could show nothing.
 
     Raises:
-        PlanError: If nothing would be steered.
-        GenerationError: If there are no prompts.
+        Refusal: If nothing would be steered, or there are no prompts.
     """
     if chat.set_in_use is None:
-        raise PlanError(
-            "Cannot compare with steering: this model has no neuron set yet. Expected one; it can "
-            "be made on the page."
-        )
+        raise Refusal("live_no_set")
     if wish.level == "off":
-        raise PlanError(
-            "Cannot compare with steering: it is 'off'. Expected gentle, normal or strong; choose "
-            "one above."
-        )
+        raise Refusal("live_off")
     if not prompts:
-        raise GenerationError("There are no prompts to run. Expected some; choose a file first.")
+        raise Refusal("live_no_prompts")
 
 
 def run_check(

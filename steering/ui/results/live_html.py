@@ -15,17 +15,19 @@ from steering.ui.results.live_check import Answered, Judged, Standing
 from steering.ui.results.measured_html import cards_html
 from steering.ui.results.own_prompts import MOST_PROMPTS
 from steering.ui.results.tables import Cell, folded, table_html
-from steering.ui.strings import say
+from steering.ui.strings import Told, enumerate_in, in_locale, say
+from steering.ui.wording import with_lead
 
 _SHOWN_LETTERS = 400  # of a text in the table; the files to keep have all
 
 
 def intro_html(locale: str) -> str:
     """Return what stands above the buttons of a run."""
-    return (
-        f'<h2 dir="auto">{escape(say("live_title", locale))}</h2>'
-        f'<p dir="auto">{escape(say("live_intro", locale))}</p>'
-        f'<p class="note" dir="auto">{escape(say("own_formats", locale, most=MOST_PROMPTS))}</p>'
+    return in_locale(
+        f"<h2>{escape(say('live_title', locale))}</h2>"
+        f"<p>{escape(say('live_intro', locale))}</p>"
+        f'<p class="note">{escape(say("own_formats", locale, most=MOST_PROMPTS))}</p>',
+        locale,
     )
 
 
@@ -36,10 +38,12 @@ def picked_html(
     targets = sorted({prompt.target for prompt in prompts})
     words = say(
         "own_read", locale,
-        name=name, count=len(prompts), languages=", ".join(name_in(one, locale) for one in targets),
+        name=name, count=len(prompts),
+        languages=enumerate_in(locale, (name_in(one, locale) for one in targets)),
     )  # fmt: skip
-    said = "".join(f'<p class="note" dir="auto">{escape(note)}</p>' for note in notes)
-    return f'<p role="status" dir="auto">✓ {escape(words)}</p>{said}'
+    told = with_lead("file_notes", " ".join(notes), locale)
+    said = f'<p class="note">{told.html}</p>' if notes else ""
+    return in_locale(f'<p role="status">✓ {escape(words)}</p>{said}', locale)
 
 
 def progress_html(standing: Standing, *, is_ready: bool, locale: str) -> str:
@@ -62,12 +66,12 @@ def progress_html(standing: Standing, *, is_ready: bool, locale: str) -> str:
         f'<progress max="1" value="{standing.fraction:.3f}" '
         f'aria-label="{escape(say("live_bar", locale))}"></progress>'
     )
-    return f'{bar}<p role="status" dir="auto">{escape(words)}</p>'
+    return in_locale(f'{bar}<p role="status">{escape(words)}</p>', locale)
 
 
-def trouble_html(words: str) -> str:
-    """Return what went wrong, read out at once; plain text given."""
-    return f'<p class="trouble" role="alert" dir="auto">✗ {escape(words)}</p>'
+def trouble_html(told: Told, locale: str) -> str:
+    """Return what went wrong, read out at once."""
+    return in_locale(f'<p class="trouble" role="alert">✗ {told.html}</p>', locale)
 
 
 def answered_html(
@@ -90,18 +94,21 @@ def answered_html(
         unsteered=_strays(answered, _unsteered), steered=_strays(answered, _steered),
         n=len(answered),
     )  # fmt: skip
-    return "".join([
-        f'<h3 dir="auto">{escape(say("live_off_target", locale))}</h3>',
-        cards_html([
-            _card("before", names[0], [one.unsteered for one in answered], locale),
-            _card("after", names[1], [one.steered for one in answered], locale),
-        ]),
-        f'<p dir="auto">{escape(summary)}</p>',
+    parts = [
+        f"<h3>{escape(say('live_off_target', locale))}</h3>",
+        cards_html(
+            [
+                _card("before", names[0], [one.unsteered for one in answered], locale),
+                _card("after", names[1], [one.steered for one in answered], locale),
+            ]
+        ),
+        f"<p>{escape(summary)}</p>",
         draw_bars(_groups(answered, names, locale), summary=summary),
         folded(say("results_table_languages", locale), _language_table(answered, names, locale)),
-        f'<h3 dir="auto">{escape(say("live_table", locale))}</h3>',
+        f"<h3>{escape(say('live_table', locale))}</h3>",
         _prompt_table(answered, names, languages, locale),
-    ])  # fmt: skip
+    ]
+    return in_locale("".join(parts), locale)
 
 
 def _unsteered(one: Answered) -> Judged:
@@ -187,7 +194,7 @@ def _answer_cell(one: Answered, judged: Judged, languages: Sequence[Language], l
     note = say(f"ended_{ending}", locale) if ending in ("stopped", "length", "time") else ""
     language = f' lang="{judged.language.code}"' if judged.language else ""
     reply = f'<p{language} dir="auto">{escape(_shorten(judged.reply))}</p>'
-    return Cell("", html=f"{badge_html(badge, [note])}{reply}")
+    return Cell("", html=f"{badge_html(badge, [note], locale)}{reply}")
 
 
 def _shorten(text: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 import gradio as gr
 from gradio.components import Component
 
-from steering.errors import GenerationError
 from steering.evaluation.forcing import ForcingPrompt
 from steering.ui.asking import Chat, Wish
 from steering.ui.choices import Choices
@@ -22,12 +21,10 @@ from steering.ui.results.verdicts import Settings, describe_settings, to_csv, to
 from steering.ui.sessions import OpenSessions, StopSigns
 from steering.ui.strings import label, locale_of
 from steering.ui.uploading import read_upload
-from steering.ui.wording import errors_in_words, in_words
+from steering.ui.wording import Refusal, errors_in_words, tell
 
 Updates: TypeAlias = dict[Any, Any]
 Values: TypeAlias = Mapping[Any, Any]
-
-_ONE_AT_A_TIME = "Prompts are being run. Wait for their end, or press Stop."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +76,13 @@ class LiveRuns:
         """Refuse the same of a file's prompts."""
         self._check(values, values[self._parts.picked], request)
 
-    def begin_examples(self, values: Values) -> Updates:
+    def begin_examples(self, values: Values, request: gr.Request | None = None) -> Updates:
         """Begin a run of the prompts that are offered; it is checked already."""
-        return self._begin(values, self._examples())
+        return self._begin(values, self._examples(), request)
 
-    def begin_own(self, values: Values) -> Updates:
+    def begin_own(self, values: Values, request: gr.Request | None = None) -> Updates:
         """Begin a run of a file's prompts."""
-        return self._begin(values, values[self._parts.picked])
+        return self._begin(values, values[self._parts.picked], request)
 
     def answer(
         self,
@@ -114,7 +111,7 @@ class LiveRuns:
                     )
                 yield updates
         except Exception as err:
-            yield {parts.progress: trouble_html(in_words(err))}
+            yield {parts.progress: trouble_html(tell("failed_run", err, locale), locale)}
         finally:
             self._stops.take_down(run)
 
@@ -163,7 +160,7 @@ class LiveRuns:
         except Exception as err:
             return {
                 parts.picked: (),
-                parts.info: trouble_html(in_words(err)),
+                parts.info: trouble_html(tell("failed_file", err, locale), locale),
                 parts.own: gr.Button(interactive=False),
             }
         return {
@@ -186,15 +183,17 @@ class LiveRuns:
     def _check(
         self, values: Values, prompts: Sequence[ForcingPrompt], request: gr.Request | None
     ) -> None:
-        with errors_in_words():
+        with errors_in_words("failed_ask", locale_of(request)):
             if values[self._parts.run]:
-                raise GenerationError(_ONE_AT_A_TIME)
+                raise Refusal("live_running")
             check_can_run(self._chat, self._read_wish(values), prompts)
             self._sessions.enter(request)
 
-    def _begin(self, values: Values, prompts: Sequence[ForcingPrompt]) -> Updates:
+    def _begin(
+        self, values: Values, prompts: Sequence[ForcingPrompt], request: gr.Request | None
+    ) -> Updates:
         parts = self._parts
-        with errors_in_words():
+        with errors_in_words("failed_ask", locale_of(request)):
             wish = self._read_wish(values)
             return {
                 parts.examples: gr.Button(interactive=False),

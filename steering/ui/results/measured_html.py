@@ -12,7 +12,7 @@ from steering.ui.badges import name_in
 from steering.ui.results.charts import Bar, BarGroup, draw_bars
 from steering.ui.results.measured import INSTRUCTED, STEERED, UNSTEERED, Measured, Results
 from steering.ui.results.tables import folded, table_html
-from steering.ui.strings import say
+from steering.ui.strings import Told, direction_of, in_locale, say
 
 # Condition -> key of its name, and class of its colour.
 NAMES = {UNSTEERED: "results_unsteered", INSTRUCTED: "results_asked", STEERED: "results_steered"}
@@ -31,24 +31,24 @@ def results_html(results: Results, *, warnings: Sequence[str], locale: str) -> s
     """
     summary = _summary(results, locale)
     parts = [
-        f'<h2 dir="auto">{escape(say("results_title", locale))}</h2>',
-        *(f'<p class="trouble" dir="auto">✗ {escape(warning)}</p>' for warning in warnings),
+        f"<h2>{escape(say('results_title', locale))}</h2>",
+        *(f'<p class="trouble">✗ {escape(warning)}</p>' for warning in warnings),
         cards_html([_card(one, locale) for one in results.shown]),
-        f'<p dir="auto">{escape(summary)}</p>',
-        f'<h3 dir="auto">{escape(say("results_by_language", locale))}</h3>',
+        f"<p>{escape(summary)}</p>",
+        f"<h3>{escape(say('results_by_language', locale))}</h3>",
         draw_bars(_groups(results, locale), summary=summary),
         folded(say("results_table_languages", locale), _language_table(results, locale)),
         folded(say("results_table_methods", locale), _method_table(results, locale)),
         folded(say("results_source", locale), _source_html(results, locale)),
-        f'<p class="note" dir="auto">{escape(_measured(results, locale))}</p>',
+        f'<p class="note">{escape(_measured(results, locale))}</p>',
     ]
-    return "".join(parts)
+    return in_locale("".join(parts), locale)
 
 
 def cards_html(cards: Sequence[tuple[str, str, str, str]]) -> str:
     """Return numbers to be seen first: class, name, number and what is to be known of each."""
     shown = "".join(
-        f'<div class="card card-{kind}" dir="auto"><dt>{escape(name)}</dt>'
+        f'<div class="card card-{kind}"><dt>{escape(name)}</dt>'
         f"<dd><b>{escape(number)}</b><span>{escape(about)}</span></dd></div>"
         for kind, name, number, about in cards
     )
@@ -69,17 +69,17 @@ def nothing_html(file: str | None, command: str, locale: str) -> str:
         command: That makes it.
         locale: What it is said in.
     """
-    title = f'<h2 dir="auto">{escape(say("results_title", locale))}</h2>'
+    title = f"<h2>{escape(say('results_title', locale))}</h2>"
     if file is None:
-        return f'{title}<p dir="auto">{escape(say("results_no_place", locale))}</p>'
+        return in_locale(f"{title}<p>{escape(say('results_no_place', locale))}</p>", locale)
     words = escape(say("results_none", locale, file=file))
-    return f'{title}<p dir="auto">{words}</p>{_code_html(command)}'
+    return in_locale(f"{title}<p>{words}</p>{_code_html(command)}", locale)
 
 
-def failure_html(words: str, locale: str) -> str:
+def unread_html(told: Told, locale: str) -> str:
     """Say why there is nothing to show."""
-    title = f'<h2 dir="auto">{escape(say("results_title", locale))}</h2>'
-    return f'{title}<p class="trouble" dir="auto">✗ {escape(words)}</p>'
+    title = f"<h2>{escape(say('results_title', locale))}</h2>"
+    return in_locale(f'{title}<p class="trouble">✗ {told.html}</p>', locale)
 
 
 def _card(one: Measured, locale: str) -> tuple[str, str, str, str]:
@@ -193,7 +193,8 @@ def _source_html(results: Results, locale: str) -> str:
         for name, fact in facts.items()
     )
     command = f"{_code_html(results.command)}{_added_html(results, 'command', locale)}"
-    return f"<ul>{shown}</ul>{command if results.command else ''}"
+    # The names of the facts are English, as in the file.
+    return f'<ul dir="ltr">{shown}</ul>{command if results.command else ""}'
 
 
 def _added_html(results: Results, name: str, locale: str) -> str:
@@ -201,11 +202,11 @@ def _added_html(results: Results, name: str, locale: str) -> str:
     if name not in results.added_later:
         return ""
     words = say("results_added_later", locale, source=results.added_later[name])
-    return f' <span class="note" dir="auto">({escape(words)})</span>'
+    return f'<div class="note" lang="{locale}" dir="{direction_of(locale)}">({escape(words)})</div>'
 
 
 def _code_html(command: str | None) -> str:
-    return f'<pre tabindex="0"><code>{escape(command or "")}</code></pre>'
+    return f'<pre tabindex="0" lang="en" dir="ltr"><code>{escape(command or "")}</code></pre>'
 
 
 def _language_name(code: str, locale: str) -> str:

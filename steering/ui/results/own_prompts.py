@@ -5,11 +5,11 @@ Knows files of prompts and languages, not the page.
 
 from collections.abc import Sequence
 
-from steering.errors import CorpusError
 from steering.evaluation.prompt_files import PromptFile, parse_prompts
 from steering.languages import Language
 from steering.ui.chat.turns import MAX_LETTERS
 from steering.ui.uploading import Upload
+from steering.ui.wording import Refusal
 
 MOST_PROMPTS = 200  # some minutes of work on two processors
 LIMIT_BYTES = 1_000_000
@@ -24,23 +24,19 @@ def read_own_prompts(upload: Upload, *, targets: Sequence[Language]) -> PromptFi
         targets: Languages that can be chosen.
 
     Raises:
-        CorpusError: If it is no file of prompts, or holds too many or too long ones.
+        CorpusError: If it is no file of prompts.
+        Refusal: If it is no text, or holds too many or too long prompts.
     """
     if b"\0" in upload.content:
-        raise CorpusError(
-            f"'{upload.name}' is no text. Expected a file of prompts (CSV, JSON Lines or text), "
-            "saved as UTF-8; choose another one."
-        )
+        raise Refusal("file_no_text", name=upload.name)
     read = parse_prompts(upload.content, name=upload.name, targets=targets)
     if len(read.prompts) > MOST_PROMPTS:
-        raise CorpusError(
-            f"'{upload.name}' asks '{len(read.prompts)}' prompts, a question counting once for "
-            f"every language to answer in. Expected at most {MOST_PROMPTS}; choose a shorter file."
+        raise Refusal(
+            "file_many_prompts", name=upload.name, count=len(read.prompts), most=MOST_PROMPTS
         )
     longest = max(len(prompt.text) for prompt in read.prompts)
     if longest > MAX_LETTERS:
-        raise CorpusError(
-            f"'{upload.name}' has a prompt of '{longest:,}' characters. Expected at most "
-            f"{MAX_LETTERS:,}; shorten it."
+        raise Refusal(
+            "file_long_prompt", name=upload.name, count=f"{longest:,}", most=f"{MAX_LETTERS:,}"
         )
     return read

@@ -53,7 +53,9 @@ RESULTS_CSS = """
 }
 .results thead th { font-weight: 600; }
 .results td p { margin: .25rem 0 0; overflow-wrap: anywhere; }
-.results td, .results th { unicode-bidi: plaintext; }
+.results td p { unicode-bidi: plaintext; }
+/* A bar begins where the lines of its language do. */
+.results [dir="rtl"] .bar { transform: scaleX(-1); }
 .results pre { overflow-x: auto; max-width: 100%; font-size: .8125rem; padding: .5rem; }
 .results li { overflow-wrap: anywhere; }
 .results progress {

@@ -20,11 +20,12 @@ from steering.ui.events import CHECK, ON_MODEL, QUICK
 from steering.ui.results.live_html import intro_html
 from steering.ui.results.live_runs import LiveRuns, RunParts
 from steering.ui.results.measured import Results, read_results, results_path
-from steering.ui.results.measured_html import failure_html, nothing_html, results_html
+from steering.ui.results.measured_html import nothing_html, results_html, unread_html
 from steering.ui.results.own_prompts import ENDINGS, LIMIT_BYTES
 from steering.ui.scripts import in_place
 from steering.ui.strings import label, locale_of, say
 from steering.ui.uploading import pick_js
+from steering.ui.wording import tell
 
 
 def add_results_tab(
@@ -65,7 +66,7 @@ class Measurements:
         try:
             results = read_results(path)
         except SettingsError as err:
-            return failure_html(str(err), locale)
+            return unread_html(tell("failed_results", err, locale), locale)
         if results is None:
             return nothing_html(path.name, self._command(self._path), locale)
         return results_html(results, warnings=self._warnings(results, locale), locale=locale)

@@ -1,6 +1,7 @@
 """Writes tables as HTML that scroll inside themselves, so that the page never does sideways.
 
-Cells are plain text and escaped here, but those that say that they are HTML. Knows no numbers.
+Cells are plain text and escaped here, but those that say that they are HTML; each runs in its own
+direction, and begins where the table's direction has it. Knows no numbers.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def table_html(title: str, columns: Sequence[str], rows: Sequence[Sequence[str |
         columns: Names.
         rows: Texts, or cells.
     """
-    head = "".join(f'<th scope="col" dir="auto">{escape(name)}</th>' for name in columns)
+    head = "".join(f'<th scope="col"><bdi>{escape(name)}</bdi></th>' for name in columns)
     body = "".join(f"<tr>{_cells_html(row)}</tr>" for row in rows)
     return (
         f'<div class="wide" role="region" tabindex="0" aria-label="{escape(title)}"><table>'
@@ -46,14 +47,18 @@ def folded(title: str, content: str) -> str:
         title: Plain text.
         content: HTML.
     """
-    return f'<details><summary dir="auto">{escape(title)}</summary>{content}</details>'
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
 def _cells_html(row: Sequence[str | Cell]) -> str:
     cells = [Cell(cell) if isinstance(cell, str) else cell for cell in row]
     return "".join(
-        f'<{tag}{language} dir="auto">{cell.html or escape(cell.text)}</{tag.split(" ")[0]}>'
+        f"<{tag}{language}>{cell.html or _isolated(cell.text)}</{tag.split(' ')[0]}>"
         for place, cell in enumerate(cells)
         for tag in ["td" if place else 'th scope="row"']
         for language in [f' lang="{escape(cell.language)}"' if cell.language else ""]
     )
+
+
+def _isolated(text: str) -> str:
+    return f"<bdi>{escape(text)}</bdi>"

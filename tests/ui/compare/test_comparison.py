@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from steering.errors import GenerationError, PlanError
 from steering.generation import ReplyUpdate
 from steering.languages import LANGUAGES
 from steering.steering_plan import NO_STEERING
@@ -24,6 +23,7 @@ from steering.ui.compare.comparison import (
     to_json,
 )
 from steering.ui.compare.comparison_html import comparison_html, empty_html
+from steering.ui.wording import Refusal
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 WISH = Wish(LANGUAGES["fr"], "normal")
@@ -77,12 +77,12 @@ def test_the_page_is_told_at_most_ten_times_a_second(chat: Chat, engine: Scripte
 
 @pytest.mark.parametrize("message", ["", "  \n", "a" * (MAX_LETTERS + 1)])
 def test_an_empty_or_endless_message_is_refused(message: str) -> None:
-    with pytest.raises(GenerationError, match=r"empty|characters"):
+    with pytest.raises(Refusal, match=r"empty|characters"):
         read_question(message, WISH)
 
 
 def test_a_missing_language_is_refused_in_words() -> None:
-    with pytest.raises(PlanError, match=r"language 'none'.*choose it first"):
+    with pytest.raises(Refusal, match=r"without a language.*choose it first"):
         read_question("Hi", Wish(None))
 
 

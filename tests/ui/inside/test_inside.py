@@ -20,6 +20,7 @@ from steering.ui.choices import lay_out_choices
 from steering.ui.events import Updates
 from steering.ui.head import lay_out_head
 from steering.ui.inside.layout import InsideParts, lay_out_inside
+from steering.ui.inside.neuron_pictures import words_html
 from steering.ui.inside.runs import InsideRuns
 from steering.ui.inside.shown import Inside
 from tests.toy import EN, FR
@@ -278,7 +279,7 @@ def test_stopping_ends_the_reading_within_a_pass(tab: Tab, engine: ScriptedEngin
     next(reading)
     runs.stop("a turn")
 
-    assert [update[tab.inside.reading] for update in reading] == ['<p role="status">(stopped)</p>']
+    assert [update[tab.inside.reading] for update in reading] == [words_html("(stopped)", "en")]
     assert engine.calls == 1  # the tokens were made, no pass was run
 
 
@@ -300,7 +301,7 @@ def test_what_goes_wrong_stands_where_the_reading_would(tab: Tab, engine: Script
 
     engine.call = fail  # type: ignore[method-assign,assignment]
 
-    assert "the folder &#x27;&lt;x&gt;&#x27; lacks weights." in tab.read()
+    assert "the folder '&lt;x&gt;' lacks weights." in tab.read()
 
 
 def test_nothing_begins_without_an_answer_or_a_model_or_beside_another(

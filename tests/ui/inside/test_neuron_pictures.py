@@ -78,12 +78,12 @@ def test_tokens_are_labelled_in_words_and_in_the_table() -> None:
     assert said == [("▸", "–"), ("Le", "fr"), (" cat", "en"), (".", "–")]
     assert "<p>As &lt;it&gt; was.</p>" in html
     rows = re.findall(r"<tr>(.*?)</tr>", html.split("<details>")[1])
-    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    cells = [re.findall(r"<t[hd][^>]*>(?:<bdi>)?(.*?)(?:</bdi>)?</t[hd]>", row) for row in rows]
     assert cells[0] == ["Token", "Fired most", "fr", "ja", "en"]
     assert cells[2] == ["Le", "French", "+25", "–", "+10"]
     assert cells[4] == [".", "–", "–", "–", "–"]
     legend = words_of(html.split('class="legend"')[1].split("</ul>")[0]).split()
-    assert " ".join(legend[1:]) == "fr French: 1 en English: 1 ja Japanese: 0 – none: 1"
+    assert " ".join(legend[1:]) == "fr French : 1 en English : 1 ja Japanese : 0 – none: 1"
 
 
 def test_a_token_cannot_be_html() -> None:

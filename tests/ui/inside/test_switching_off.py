@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from steering.errors import PlanError
 from steering.languages import Language
 from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
@@ -20,6 +19,7 @@ from steering.ui.inside.switching_off import (
     switch_off,
     with_switched_off,
 )
+from steering.ui.wording import Refusal
 from tests.toy import FR, JA, SW, make_random_plan
 
 
@@ -53,12 +53,12 @@ def test_only_the_chosen_layers_are_switched_off(toy_set: NeuronSet) -> None:
 def test_switching_nothing_off_is_refused(
     toy_set: NeuronSet, language: Language, layers: list[int]
 ) -> None:
-    with pytest.raises(PlanError, match="No neuron is chosen"):
+    with pytest.raises(Refusal, match="No neuron is chosen"):
         switch_off(toy_set, "own", language, layers)
 
 
 def test_a_set_without_random_neurons_is_refused_in_words(toy_set: NeuronSet) -> None:
-    with pytest.raises(PlanError, match="holds no random neurons"):
+    with pytest.raises(Refusal, match="holds no random neurons"):
         neurons_of_group(replace(toy_set, control=None), "random", FR)
 
 

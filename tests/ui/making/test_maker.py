@@ -99,6 +99,11 @@ def wait_for(maker: SetMaker, *stages: Stage) -> Making:
     return state
 
 
+def words_of(state: Making, locale: str = "en") -> str:
+    assert state.words is not None
+    return str(state.words(locale))
+
+
 def offered(engine: AnsweringEngine, data: Path) -> SetMaker:
     maker = SetMaker(engine, data, LANGUAGES)  # type: ignore[arg-type]  # all that it needs
     maker.begin()
@@ -163,7 +168,7 @@ def test_a_made_set_is_used_at_once_and_found_at_the_next_start(
     state = wait_for(maker, "ready", "offered")
 
     assert state.stage == "ready", state
-    assert "English 90 of 90" in state.words
+    assert "English 90 of 90" in words_of(state)
     assert len(engine.finished) == BATCHES
     assert engine.calls > BATCHES  # every recorded pass is one of the engine's
     made = maker.neurons
@@ -194,7 +199,7 @@ def test_stop_keeps_what_there_is_and_going_on_asks_the_rest(
     stopped = wait_for(maker, "offered")
     asked = len(engine.finished)
 
-    assert "Stopped" in stopped.words
+    assert "Stopped" in words_of(stopped)
     assert maker.neurons is None
     maker.start()
     assert wait_for(maker, "ready", "offered").stage == "ready"
@@ -239,7 +244,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_asked(
     maker.start()
     state = wait_for(maker, "offered")
 
-    assert "set LANGSTEER_DATA to one" in state.words
+    assert "set LANGSTEER_DATA to one" in words_of(state)
     assert engine.begun == 0
 
 
@@ -256,7 +261,12 @@ def test_languages_that_the_model_does_not_command_are_named(
     state = wait_for(maker, "ready", "offered")
 
     assert state.stage == ("ready" if len(commanded) > 1 else "offered")
-    assert said in state.words
+    assert said in words_of(state)
+    assert words_of(state, "fr").startswith(
+        "Réponses gardées : English 90 sur 90"
+        if len(commanded) > 1
+        else "Le jeu de neurones n’a pas pu être créé. The model answered"
+    )
 
 
 def test_an_unexpected_error_is_one_plain_sentence_and_it_can_be_tried_again(
@@ -269,7 +279,7 @@ def test_an_unexpected_error_is_one_plain_sentence_and_it_can_be_tried_again(
     engine.error = None
     maker.start()
 
-    assert "Something went wrong" in state.words
+    assert "Something went wrong" in words_of(state)
     assert "a secret of the program" in caplog.text
     assert wait_for(maker, "ready", "offered").stage == "ready"
 
@@ -283,7 +293,7 @@ def test_a_damaged_kept_set_is_said_and_another_is_offered(
 
     state = offered(engine, tmp_path).state()
 
-    assert str(path) in state.words
+    assert str(path) in words_of(state)
 
 
 def test_a_model_that_does_not_load_gets_no_offer(engine: AnsweringEngine, tmp_path: Path) -> None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
+
 import gradio as gr
 import pytest
 
 from steering.conversation import Message
-from steering.errors import PlanError
+from steering.errors import PlanError, SettingsError
 from steering.neuron_set import NeuronSet
 from steering.steering_plan import NO_STEERING
 from steering.ui.asking import Chat
 from steering.ui.choices import Choices, lay_out_choices
 from steering.ui.making.listeners import SetListeners
-from steering.ui.making.maker import Making
+from steering.ui.making.maker import Making, Stage
 from steering.ui.making.panel import duration, lay_out_panel, panel_html
+from steering.ui.strings import LOCALES, Told, label, say
+from steering.ui.wording import Words, saying, trouble
 from tests.toy import EN, FR, JA
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 QUESTION = [Message("user", "Where is the cat?")]
+
+
+def told(text: str) -> Words:
+    return lambda _: Told(text)
 
 
 class StillMaker:
@@ -108,7 +117,7 @@ def test_while_the_model_loads_there_is_no_offer(listeners: SetListeners) -> Non
 def test_progress_is_shown_with_what_is_left(
     stage: str, can_stop: bool, listeners: SetListeners, maker: StillMaker
 ) -> None:
-    maker.states = [Making(stage, "French: 32", fraction=0.25, seconds_left=61)]  # type: ignore[arg-type]
+    maker.states = [Making(stage, told("French: 32"), fraction=0.25, seconds_left=61)]  # type: ignore[arg-type]
     panel = listeners.panel
 
     shown = listeners.look("")
@@ -128,9 +137,10 @@ def test_the_buttons_start_and_stop(listeners: SetListeners, maker: StillMaker) 
 
 
 def test_what_went_wrong_is_escaped() -> None:
-    html = panel_html(Making("offered", "no '<b>'"), languages=(EN, FR), questions=60)
+    words = trouble("failed_making", SettingsError("no '<b>'"))
+    html = panel_html(Making("offered", words), languages=(EN, FR), questions=60)
 
-    assert "no &#x27;&lt;b&gt;&#x27;" in html
+    assert "no '&lt;b&gt;'" in html
 
 
 def test_a_page_that_offered_the_set_says_that_it_is_there_and_forces_no_language(
@@ -138,7 +148,7 @@ def test_a_page_that_offered_the_set_says_that_it_is_there_and_forces_no_languag
 ) -> None:
     maker.states = [Making("making")]
     seen = listeners.look("")[listeners.panel.seen]
-    maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
+    maker.states, maker.neurons = [Making("ready", told("Kept."))], toy_set
 
     shown = listeners.look(seen)
 
@@ -155,7 +165,7 @@ def test_a_page_that_opens_later_speaks_of_no_set(
     listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
 ) -> None:
     loading = listeners.look("")[listeners.panel.seen]
-    maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
+    maker.states, maker.neurons = [Making("ready", told("Kept."))], toy_set
 
     shown = listeners.look(loading)
 
@@ -166,7 +176,7 @@ def test_a_page_that_opens_later_speaks_of_no_set(
 def test_a_look_too_many_leaves_the_choices_alone(
     listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
 ) -> None:
-    maker.states, maker.neurons = [Making("ready", "Kept.")], toy_set
+    maker.states, maker.neurons = [Making("ready", told("Kept."))], toy_set
     seen = listeners.look("")[listeners.panel.seen]
 
     assert choices.language not in listeners.look(seen)
@@ -195,3 +205,44 @@ def test_people_chat_unsteered_until_there_is_a_set(
 )  # fmt: skip
 def test_a_duration_is_no_finer_than_it_can_be_known(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("stage", ["measuring", "offered", "making", "stopping", "ready"])
+def test_the_panel_is_in_the_readers_language_and_direction(stage: Stage, locale: str) -> None:
+    words = saying("making_asking", language=FR, count=32)
+    making = Making(stage, words, fraction=0.5, seconds_left=300)
+
+    html = panel_html(making, languages=(EN, FR, JA), questions=90, locale=locale)
+
+    direction = "rtl" if locale == "ar" else "ltr"
+    assert html.startswith(f'<div lang="{locale}" dir="{direction}">')
+    plain = re.sub("<.*?>", "", unescape(html))
+    english = re.findall("[A-Za-z]{3,}", plain.replace("English", "").replace("français", ""))
+    if locale in ("zh", "ja", "ar"):
+        assert english == []
+    assert ("français" in plain) is (locale != "en")
+
+
+def test_a_french_browser_is_offered_the_set_in_french(
+    listeners: SetListeners, maker: StillMaker
+) -> None:
+    maker.states = [Making("offered", seconds_left=240.0)]
+    request = gr.Request(headers={"accept-language": "fr-CA"})
+
+    shown = listeners.look("", request)
+
+    words = unescape(shown[listeners.panel.words])
+    assert "Ce modèle n’a pas encore de jeu de neurones" in words
+    assert "90 questions de tous les jours dans chacune de 3 langues" in words
+    assert "(English, français, 日本語)" in words
+    assert "environ 4 minutes sur cette machine" in words
+    assert str(shown[listeners.panel.stop].value) == str(label("making_stop"))
+
+
+def test_trouble_with_a_set_is_led_by_the_readers_language_and_marked_as_english() -> None:
+    words = trouble("failed_making", SettingsError("Cannot keep it."))
+
+    html = panel_html(Making("offered", words), languages=(EN, FR), questions=60, locale="ar")
+
+    assert f'{say("failed_making", "ar")} <span lang="en" dir="ltr">Cannot keep it.</span>' in html

@@ -9,7 +9,6 @@ import pytest
 
 from demo_model.forcing_prompts import make_forcing_prompts
 from steering.bundled import BUNDLED_CHECKS
-from steering.errors import GenerationError, PlanError
 from steering.evaluation.forcing import ForcingPrompt
 from steering.languages import LANGUAGES, Language
 from steering.steering_plan import NO_STEERING
@@ -22,6 +21,7 @@ from steering.ui.results.live_check import (
     run_check,
 )
 from steering.ui.results.live_html import answered_html, progress_html
+from steering.ui.wording import Refusal
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 EN, FR, JA, HI = (LANGUAGES[code] for code in ("en", "fr", "ja", "hi"))
@@ -138,11 +138,11 @@ def test_closing_the_run_stops_the_engine(chat: Chat, engine: ScriptedEngine) ->
 
 
 def test_a_run_that_could_show_nothing_is_refused(chat: Chat) -> None:
-    with pytest.raises(PlanError, match="it is 'off'"):
+    with pytest.raises(Refusal, match="it is 'off'"):
         check_can_run(chat, replace(NORMAL, level="off"), [prompt()])
-    with pytest.raises(PlanError, match="no neuron set yet"):
+    with pytest.raises(Refusal, match="no neuron set yet"):
         check_can_run(replace(chat, neurons=None), NORMAL, [prompt()])
-    with pytest.raises(GenerationError, match="no prompts"):
+    with pytest.raises(Refusal, match="no prompts"):
         check_can_run(chat, NORMAL, [])
     check_can_run(chat, NORMAL, [prompt()])
 

@@ -91,7 +91,7 @@ def test_a_running_run_refuses_another(
 def test_steering_that_is_off_and_no_file_are_refused_in_words(
     runs: LiveRuns, parts: RunParts, values: dict[Any, Any]
 ) -> None:
-    with pytest.raises(gr.Error, match="it is 'off'"):
+    with pytest.raises(gr.Error, match="Cannot compare with steering"):
         runs.check_examples({**values, parts.choices.level: "off"})
     with pytest.raises(gr.Error, match="no prompts to run"):
         runs.check_own(values)
@@ -147,7 +147,7 @@ def test_a_wrong_file_is_said_in_words_and_takes_the_earlier_ones_place(
 ) -> None:
     refused = runs.read_file(tell("x.csv", b"<script>,y\n"))
 
-    assert "✗ &#x27;x.csv&#x27; is no file of prompts" in refused[parts.info]
+    assert "✗ 'x.csv' is no file of prompts" in refused[parts.info]
     assert "<script>" not in refused[parts.info]
     assert refused[parts.picked] == ()
     assert refused[parts.own].interactive is False

@@ -192,7 +192,7 @@ def test_a_damaged_file_is_said_in_words_and_nothing_else(neuron_set: Path, chat
 
     shown = Measurements(chat, "bundled", neuron_set).show()
 
-    assert "✗ &#x27;toy.forcing.json&#x27; cannot be shown" in shown
+    assert "✗ 'toy.forcing.json' cannot be shown" in shown
     assert "<script" not in shown
 
 

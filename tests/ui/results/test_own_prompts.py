@@ -17,6 +17,7 @@ from steering.ui.results.live_check import Answered, run_check
 from steering.ui.results.own_prompts import LIMIT_BYTES, MOST_PROMPTS, read_own_prompts
 from steering.ui.results.verdicts import describe_settings, to_csv, to_json
 from steering.ui.uploading import Upload, read_upload
+from steering.ui.wording import Refusal
 
 FR, JA = LANGUAGES["fr"], LANGUAGES["ja"]
 TABLE = b"text,target,language\nWhere is the cat?,fr,en\nWho?,ja,en\n"
@@ -58,7 +59,7 @@ def test_nothing_picked_is_nothing(told: str | None) -> None:
     ],
 )
 def test_what_is_no_file_of_that_size_is_refused(told: str, problem: str) -> None:
-    with pytest.raises(CorpusError, match=problem):
+    with pytest.raises(Refusal, match=problem):
         read_upload(told, limit_bytes=LIMIT_BYTES)
 
 
@@ -89,7 +90,7 @@ def test_prompts_of_every_shape_are_read() -> None:
     ],
 )
 def test_a_wrong_file_is_refused_in_words(name: str, content: bytes, problem: str) -> None:
-    with pytest.raises(CorpusError, match=problem):
+    with pytest.raises((CorpusError, Refusal), match=problem):
         read(content, name)
 
 
