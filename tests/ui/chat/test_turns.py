@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,31 +15,18 @@ from steering.errors import ModelLoadError, NeuronSetMismatchError
 from steering.guard import Rewrite
 from steering.languages import LANGUAGES
 from steering.ui.asking import Chat, Wish
-from steering.ui.chat.layout import Parts, lay_out_chat
+from steering.ui.chat.layout import Parts
 from steering.ui.chat.messages import ShownMessage, show_answer, show_question, to_plain
 from steering.ui.chat.transcript import Record, keep
 from steering.ui.chat.turns import MAX_LETTERS, Turns
-from steering.ui.choices import language_choices, lay_out_choices
+from steering.ui.choices import language_choices
 from steering.ui.events import Updates
-from steering.ui.head import lay_out_head
 from steering.ui.strings import label, say
 from steering.ui.wording import errors_for_programs, errors_in_words
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 FR = Wish(LANGUAGES["fr"], max_new_tokens=40)
 QUESTION = show_question("Where is the cat?")
-
-
-@pytest.fixture
-def parts(chat: Chat) -> Parts:
-    with gr.Blocks():
-        head = lay_out_head("bundled", has_set=True)
-        return lay_out_chat(head, lay_out_choices(chat, has_set=True), "bundled")
-
-
-@pytest.fixture
-def turns(parts: Parts, chat: Chat) -> Turns:
-    return Turns(parts, chat, "bundled")
 
 
 def values_of(
@@ -279,76 +265,6 @@ def test_a_setting_that_there_is_not_is_refused_before_anything_is_shown(
 def test_without_a_question_nothing_is_asked_again(turns: Turns, parts: Parts) -> None:
     with pytest.raises(gr.Error, match="no question"):
         turns.check_question(values_of(parts))
-
-
-@pytest.mark.parametrize(
-    ("last", "attempt"),
-    [
-        (FR, 1),
-        (replace(FR, attempt=4), 5),
-        (replace(FR, max_new_tokens=None), 1),  # as long as any may be, which is 40
-        (replace(FR, method="diffmean"), 0),
-        (replace(FR, level="strong"), 0),
-        (replace(FR, seed=1), 0),
-        (replace(FR, temperature=0.7), 0),
-        (replace(FR, is_damped=True), 0),
-        (replace(FR, has_guard=False), 0),
-        (Wish(LANGUAGES["ja"]), 0),
-    ],
-)
-def test_asking_again_draws_another_answer_only_if_nothing_else_changed(
-    last: Wish, attempt: int, turns: Turns, parts: Parts
-) -> None:
-    """Also where the last wish is known by what the browser kept, which passes through JSON."""
-    (record,) = write_all(turns, parts, "Where is the cat?", last)[parts.records]
-    history = [QUESTION, show_answer(FRENCH, "")]
-    kept = json.loads(json.dumps(keep(history, [record])))
-    restored = turns.restore(kept)
-
-    updates = turns.begin_again(
-        values_of(parts, *restored[parts.chat], records=restored[parts.records])
-    )
-
-    assert updates[parts.chat] == [QUESTION]
-    assert updates[parts.records] == []
-    assert updates[parts.wish] == replace(FR, attempt=attempt)
-
-
-def test_asking_again_looks_at_the_last_answer_alone(turns: Turns, parts: Parts) -> None:
-    asked = [
-        write_all(turns, parts, "Where?", wish)[parts.records][0]
-        for wish in (replace(FR, attempt=6), replace(FR, attempt=2))
-    ]
-    history = [QUESTION, show_answer(FRENCH, ""), QUESTION, show_answer(FRENCH, "")]
-
-    updates = turns.begin_again(values_of(parts, *history, records=asked))
-
-    assert updates[parts.wish].attempt == 3
-    assert updates[parts.records] == asked[:1]
-
-
-@pytest.mark.parametrize("change", [{"attempt": "1"}, {"attempt": -1}, {"seed": None}])
-def test_asking_again_draws_the_first_answer_where_the_record_makes_no_sense(
-    change: Record, turns: Turns, parts: Parts
-) -> None:
-    (record,) = write_all(turns, parts, "Where?", FR)[parts.records]
-    history = [QUESTION, show_answer(FRENCH, "")]
-
-    for broken in ({}, {**record, **change}):
-        updates = turns.begin_again(values_of(parts, *history, records=[broken]))
-        assert updates[parts.wish] == FR
-
-
-def test_a_record_of_before_draws_were_counted_is_one_of_the_first(
-    turns: Turns, parts: Parts
-) -> None:
-    (record,) = write_all(turns, parts, "Where?", FR)[parts.records]
-    del record["attempt"]
-    history = [QUESTION, show_answer(FRENCH, "")]
-
-    updates = turns.begin_again(values_of(parts, *history, records=[record]))
-
-    assert updates[parts.wish].attempt == 1
 
 
 def test_stop_ends_the_turn_which_marks_its_answers(turns: Turns, parts: Parts) -> None:
