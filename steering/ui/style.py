@@ -111,6 +111,8 @@ button { unicode-bidi: plaintext; }
   unicode-bidi: plaintext;
 }
 .info-text { text-align: left; }
+.placeholder p { unicode-bidi: plaintext; }
+.trouble span, .badge span, .note span { color: inherit; }
 #chat pre { direction: ltr; unicode-bidi: isolate; }
 #box textarea { font-size: 16px; }
 

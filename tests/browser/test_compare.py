@@ -285,7 +285,7 @@ def test_a_browser_that_prefers_arabic_is_told_from_right_to_left(
     badge = column(visit.page, "مع التوجيه").locator(".badge")
     answer = column(visit.page, "مع التوجيه").locator(".answer p")
 
-    expect(badge).to_have_text("✓ français، كما اخترت")
+    expect(badge).to_have_text("✓ \u2068français\u2069، كما اخترت")
     assert badge.evaluate("node => getComputedStyle(node).direction") == "rtl"
     assert answer.evaluate("node => getComputedStyle(node).direction") == "ltr"
     context.close()

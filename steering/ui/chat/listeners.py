@@ -98,8 +98,9 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
         return look(request)[0]
 
     def warn(request: gr.Request) -> None:
+        locale = locale_of(request)
         for problem in look(request)[1]:
-            gr.Warning(in_locale(problem.html, locale_of(request)))
+            gr.Warning(in_locale(problem.html, locale))
 
     page.load(greet, None, [head.words, parts.chat], **QUICK)
     page.load(read, None, list(named.values()), **QUICK)
