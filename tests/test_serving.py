@@ -112,7 +112,7 @@ def test_the_program_ends_within_ten_seconds_whatever_is_being_written(
         with httpx.stream("POST", f"{url}v1/chat/completions", json=body, timeout=60) as response:
             lines = response.iter_lines()
             next(lines)
-            httpx.post(f"{url}gradio_api/call/chat", json={"data": ["Hi", "none", "normal", True]})
+            httpx.post(f"{url}gradio_api/call/v2/chat", json={"message": "Hi"}).raise_for_status()
             process.send_signal(sign)
             began = time.monotonic()
             events = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
