@@ -5,10 +5,11 @@ model and on a random Llama of 250M parameters, from the first token to the last
 same length. Then one vector, added everywhere after one layer, by us and by
 repeng, steering-vectors and nnsight where they are installed, each beside its own unsteered way.
 Prints a table and, last, one JSON line; `overhead_batch1` and `overhead_batch8` are the larger of
-the two models' overheads with the default plan.
+the models' overheads with the default plan.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -180,16 +181,17 @@ def prepare_peers(subject: Subject) -> tuple[dict[str, Generate], dict[str, str]
     return prepared, missing
 
 
-def measure(layers: int, *, tokens: int, rounds: int) -> dict[str, Found]:
-    """Measure both models; the peers come last, as one of them changes Python's `object`."""
-    subjects = list(make_subjects(layers))
+def measure(
+    subjects: Sequence[Subject], *, tokens: int, rounds: int, has_peers: bool
+) -> dict[str, Found]:
+    """Measure models; the peers come last, as one of them changes Python's `object`."""
     found = {subject.name: Found() for subject in subjects}
     for subject in subjects:
         never_end(subject.model.model)
         for batch in BATCHES:
             costs = measure_default(subject, batch, tokens=tokens, rounds=rounds)
             found[subject.name].default += costs
-    for subject in subjects:
+    for subject in subjects if has_peers else ():
         one = found[subject.name]
         prepared, one.missing = prepare_peers(subject)
         for batch in BATCHES:
@@ -302,10 +304,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--tokens", type=int, default=TOKENS, help="per answer")
     parser.add_argument("--layers", type=int, default=LAYERS_250M, help="of the random model")
+    parser.add_argument("--bundled-alone", action="store_true", help="no random model")
+    parser.add_argument("--without-peers", action="store_true")
     options = parser.parse_args()
-    if min(vars(options).values()) < 1:
+    if min(options.rounds, options.tokens, options.layers) < 1:
         parser.error(f"'{vars(options)}': expected numbers from 1 up")
-    found = measure(options.layers, tokens=options.tokens, rounds=options.rounds)
+    subjects = itertools.islice(make_subjects(options.layers), 1 if options.bundled_alone else None)
+    found = measure(
+        list(subjects),
+        tokens=options.tokens,
+        rounds=options.rounds,
+        has_peers=not options.without_peers,
+    )
     print_table(found)
     print(json.dumps(as_json(found)))
 
