@@ -176,6 +176,22 @@ def test_parts_that_need_what_was_not_given_are_left_out_and_named(
     assert "left out" in (tmp_path / "out/report.html").read_text()
 
 
+def test_a_used_folder_holds_nothing_of_an_earlier_report(
+    write: Run, all_of_it: list[object], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert write(*all_of_it) == 0
+    assert (out / "figures/layers-2.svg").exists()
+
+    assert write() == 0
+
+    text = (out / "report.md").read_text()
+    figures = sorted(path.name for path in (out / "figures").iterdir())
+    assert figures == ["forcing-matrix.svg", "forcing.svg", "layers-1.svg", "overlap-1.svg"]
+    assert all(f"](figures/{name})" in text for name in figures)
+    assert sorted(path.name for path in (out / "parts").iterdir()) == ["forcing.json", "sets.json"]
+
+
 def test_a_condition_that_a_set_has_nothing_for_is_left_out_and_named(
     write: Run, tmp_path: Path
 ) -> None:
@@ -211,7 +227,9 @@ def test_a_set_that_cannot_steer_is_named_where_sets_are_compared(
     content = json.loads((tmp_path / "out/report.json").read_text())
     forcing = content["parts"]["comparison"]["numbers"]["forcing"]
     assert list(forcing["methods"]) == ["none", "toy"]
-    assert "`text-only` was left out" in (tmp_path / "out/report.md").read_text()
+    note = "`text-only` was left out: This neuron set has no means for phase 'onset'"
+    assert note in content["parts"]["comparison"]["summary"]
+    assert (tmp_path / "out/report.md").read_text().count(note) == 2  # at the top, and in place
 
 
 def test_questions_without_answers_give_groups_alone(

@@ -13,8 +13,14 @@ from steering.evaluation.figures import (
     plot_layers,
     plot_overlap,
     plot_perplexity,
+    plot_sharing,
 )
-from steering.evaluation.measured_files import read_forcing, read_perplexity
+from steering.evaluation.measured_files import (
+    check_same_model,
+    read_forcing,
+    read_perplexity,
+    read_sharing,
+)
 from steering.evaluation.plots import PLOT_SUFFIXES, plot_forcing_bars
 from steering.neuron_set_file import load_neuron_set
 
@@ -29,6 +35,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to; may be new")
     parser.add_argument("--forcing", type=Path, help="JSON that `evaluate forcing` wrote")
     parser.add_argument("--perplexity", type=Path, help="JSON that `evaluate perplexity` wrote")
+    parser.add_argument("--sharing", type=Path, help="JSON that `sharing` wrote")
     parser.add_argument("--format", choices=[suffix[1:] for suffix in PLOT_SUFFIXES], default="svg")
     parser.set_defaults(run=run)
 
@@ -36,6 +43,13 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Read everything, then draw; a file that cannot be read leaves nothing drawn."""
     neurons = load_neuron_set(options.neuron_set)
+    for path, command in (
+        (options.forcing, "evaluate forcing"),
+        (options.perplexity, "evaluate perplexity"),
+        (options.sharing, "sharing"),
+    ):
+        if path is not None:
+            check_same_model(path, neurons.metadata, command=command)
     figures: dict[str, tuple[str, Callable[[Path], None]]] = {
         "layers": (
             f"neurons per layer and language. {layers_caption(neurons)}",
@@ -52,6 +66,10 @@ def run(options: argparse.Namespace) -> int:
     if options.forcing is not None:
         bars = read_forcing(options.forcing)
         figures["forcing"] = ("language forcing, 95% Wilson", partial(plot_forcing_bars, bars))
+    if options.sharing is not None:
+        shares = read_sharing(options.sharing)
+        caption = "share of each layer's neurons that is in a group, mean over prompts"
+        figures["sharing"] = (caption, partial(plot_sharing, shares))
     _make_folder(options.out)
     for name, (caption, draw) in figures.items():
         path = options.out / f"{name}.{options.format}"

@@ -47,7 +47,8 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         type=Path,
         required=True,
         help="new or empty folder for report.html, report.md, report.json and figures; in the "
-        "folder of an earlier run, parts that nothing changed are not measured again",
+        "folder of an earlier run, parts that nothing changed are not measured again, and what the "
+        "report does not have any more is deleted",
     )
     add_model_arguments(parser)
     parser.add_argument("--neuron-set", type=Path, default=BUNDLED_NEURON_SET)
@@ -190,6 +191,7 @@ def _write(
     """Write the three files; report.json last, which says that all is there."""
     name = options.neuron_set.stem
     report = Report(f"Report: {made['model'].partition(',')[0]}, set {name}", parts, left_out, made)
+    folder.remove_others(parts)
     folder.write("report.md", to_markdown(report))
     folder.write("report.html", to_html(report, folder.figures))
     folder.write_report(to_json(report))

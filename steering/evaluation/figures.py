@@ -168,7 +168,7 @@ def plot_sharing(shares: Mapping[str, Sequence[float]], path: Path) -> None:
             cannot be written.
     """
     check_not_empty(shares, path)
-    _check_sharing(shares)
+    check_sharing(shares)
     layers = len(shares[SHARING_GROUPS[0]])
 
     def draw(figure: Figure) -> None:
@@ -216,7 +216,12 @@ def _heat(
     return image
 
 
-def _check_sharing(shares: Mapping[str, Sequence[float]]) -> None:
+def check_sharing(shares: Mapping[str, Sequence[float]]) -> None:
+    """Refuse what `plot_sharing` cannot draw.
+
+    Raises:
+        SettingsError: Saying which groups, layers or sums are wrong.
+    """
     if set(shares) != set(SHARING_GROUPS):
         raise SettingsError(
             f"Cannot plot the groups '{', '.join(shares)}'. Expected these four: "

@@ -1,4 +1,4 @@
-"""Reads back what `evaluate forcing --json` and `evaluate perplexity --json` wrote.
+"""Reads back what `evaluate forcing`, `evaluate perplexity` and `sharing` wrote with `--json`.
 
 Checks everything that it takes from a file; what else stands there does not matter.
 Knows no models.
@@ -11,11 +11,13 @@ from typing import Annotated, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
-from steering.errors import SettingsError
+from steering.errors import NeuronSetMismatchError, SettingsError
+from steering.evaluation.figures import check_sharing
 from steering.evaluation.perplexity import PerplexityChange
 from steering.evaluation.plots import ForcingBar
 from steering.evaluation.proportions import Proportion
 from steering.languages import LANGUAGES
+from steering.neuron_set import NeuronSetMetadata, check_set_fits
 
 _MOST_PROBLEMS = 3  # in one message
 
@@ -63,6 +65,66 @@ class _PerplexityFile(_Read):
         if any(len(row) != len(self.languages) for row in rows):
             raise ValueError("not every row and column has as many numbers as there are languages")
         return self
+
+
+class _SharingFile(_Read):
+    shares: dict[str, tuple[_Rate, ...]]
+
+
+class _MadeWith(_Read):
+    """Which model a file's numbers are of; older files know less, or nothing."""
+
+    model: str | None = None
+    model_revision: str | None = None
+    tokenizer_sha256: str | None = None
+
+
+def check_same_model(path: Path, metadata: NeuronSetMetadata, *, command: str) -> None:
+    """Refuse a file of numbers that were measured on another model than a set's.
+
+    A file that names no model is taken; one that names no revision must have the set's name.
+
+    Args:
+        path: What the command wrote.
+        metadata: Of the set.
+        command: That wrote it.
+
+    Raises:
+        SettingsError: If it is no such file.
+        NeuronSetMismatchError: Naming both models.
+    """
+    made = _read(path, _MadeWith, command=command)
+    if made.model is None:
+        return
+    try:
+        check_set_fits(
+            metadata,
+            model_id=made.model,
+            model_revision=made.model_revision or "",
+            layers=metadata.layers,
+            neurons_per_layer=metadata.neurons_per_layer,
+            tokenizer_sha256=made.tokenizer_sha256 or metadata.tokenizer_sha256,
+        )
+        is_same = made.model_revision is not None or made.model == metadata.model_id
+    except NeuronSetMismatchError:
+        is_same = False
+    if not is_same:
+        raise NeuronSetMismatchError(
+            f"'{path}' was measured on '{made.model}' ({made.model_revision or 'not known'}), but "
+            f"the neuron set is of '{metadata.model_id}' ({metadata.model_revision}). Expected "
+            "files of one model; leave it out, or give another `--neuron-set`."
+        )
+
+
+def read_sharing(path: Path) -> dict[str, tuple[float, ...]]:
+    """Return per group its share of every layer's neurons, of a `sharing --json` file.
+
+    Raises:
+        SettingsError: If it is no such file, or the shares are not those of four groups.
+    """
+    shares = _read(path, _SharingFile, command="sharing").shares
+    check_sharing(shares)
+    return shares
 
 
 def read_forcing(path: Path) -> dict[str, ForcingBar]:

@@ -178,6 +178,22 @@ class StudyFolder:
         """
         self.write(self.report.name, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
+    def remove_others(self, parts: Sequence[MeasuredPart]) -> None:
+        """Delete figures that no part of the report shows, and kept parts that it does not have.
+
+        An earlier report in the folder may have had more sets, or parts that were left out since.
+
+        Raises:
+            SettingsError: If one cannot be deleted.
+        """
+        shown = {block.figure for part in parts for block in part.finding.blocks if block.figure}
+        kept = {f"{part.name}.json" for part in parts}
+        with _writing(self.path):
+            for folder, names in ((self.figures, shown), (self._parts, kept)):
+                for path in folder.iterdir():
+                    if path.name not in names and path.suffix in (".svg", ".json"):
+                        path.unlink()
+
     def _hash_figures(self, blocks: Sequence[Block]) -> dict[str, str]:
         names = [block.figure for block in blocks if block.kind == "figure"]
         return {

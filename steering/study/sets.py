@@ -109,15 +109,16 @@ def compare_with(
                    Block("table", perplexity_markdown(changes))]  # fmt: skip
         numbers["perplexity"] = {name: change.to_json() for name, change in changes.items()}
     results = run_conditions(forcing, model=model, progress=progress)
+    blocks += [Block("words", note) for note in forcing.notes]
     blocks += [Block("words", "Language forcing by the neurons of each set alone (`lape`):"),
                Block("table", methods_markdown(results, languages=forcing.languages))]  # fmt: skip
-    blocks += [Block("words", note) for note in forcing.notes]
     numbers["forcing"] = forcing_json(forcing, results)
     shared = ", ".join(
         f"`{pair.first}` and `{pair.second}` {_number(pair.mean_jaccard)}"
         for pair in comparison.pairs
     )
-    return Finding(f"Mean Jaccard index: {shared}.", numbers, tuple(blocks))
+    summary = " ".join([f"Mean Jaccard index: {shared}.", *forcing.notes])
+    return Finding(summary, numbers, tuple(blocks))
 
 
 def _without_lists(comparison: Comparison) -> dict[str, object]:

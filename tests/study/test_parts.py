@@ -77,6 +77,18 @@ def test_what_is_damaged_is_measured_again(folder: StudyFolder, damage: str) -> 
     assert folder.take(make_part([])) is None
 
 
+def test_what_no_part_shows_is_deleted_and_nothing_else(folder: StudyFolder) -> None:
+    measured = folder.measure(make_part([]), lambda _: None)
+    for stale in ("figures/old.svg", "figures/mine.txt", "parts/old.json"):
+        (folder.path / stale).write_text("x")
+
+    folder.remove_others([measured])
+
+    left = sorted(path.name for path in folder.path.rglob("*") if path.is_file())
+    assert left == ["bars.svg", "forcing.json", "mine.txt", "report.json"]
+    assert folder.take(make_part([])) == measured
+
+
 def test_a_part_that_fails_leaves_nothing(folder: StudyFolder) -> None:
     def fail(*_: object) -> Finding:
         raise KeyboardInterrupt
