@@ -4,6 +4,7 @@ Lays their components out, reads what a link or a browser wishes at first, and m
 Knows languages, methods and words, not what is done with a choice.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -183,7 +184,12 @@ def wanted_codes(request: gr.Request | None) -> list[str]:
 
 
 def read_link(
-    query: Mapping[str, str], accept_language: str | None, chat: Chat, *, locale: str = "en"
+    query: Mapping[str, str],
+    accept_language: str | None,
+    chat: Chat,
+    *,
+    locale: str = "en",
+    kept: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], list[Told]]:
     """Return the values that a link and a browser wish at first, and what is wrong with them.
 
@@ -192,6 +198,7 @@ def read_link(
         accept_language: The browser's header, for the language where the link has none.
         chat: Says which languages there are.
         locale: Of whoever reads the problems.
+        kept: By name as in `Choices`, what holds where the link says nothing, if it can.
 
     Returns:
         Values by name as in `Choices`, and problems with what the link says in them; what is wrong
@@ -205,6 +212,9 @@ def read_link(
                 found[name] = _read_value(name, query[short].strip(), chat)
             except (SteeringError, ValueError) as err:
                 problems.append(_problem(f"?{short}={query[short][:_SHOWN_LETTERS]}", err, locale))
+        elif kept is not None and name in kept:
+            with contextlib.suppress(SteeringError, ValueError):  # of another day or model
+                found[name] = _read_value(name, kept[name], chat)
     if "language" not in found:
         found["language"] = first_choice(chat.languages, preferred_codes(accept_language))
     return found, problems
@@ -228,12 +238,12 @@ def _read_value(name: str, text: str, chat: Chat) -> Any:
         if text not in ("0", "1"):
             raise ValueError(text)
         return text == "1"
-    number = float(text)
+    number = float(text) if name == "temperature" else int(text)
     limits = {"max_new_tokens": (1, chat.max_new_tokens), "temperature": (0, _MOST_CREATIVE)}
     low, high = limits.get(name, (0, 2**31 - 1))
     if not low <= number <= high:
         raise ValueError(text)
-    return number if name == "temperature" else int(number)
+    return number
 
 
 def _read_language(text: str, chat: Chat) -> str:

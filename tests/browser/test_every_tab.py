@@ -162,6 +162,25 @@ def test_what_fires_by_keyboard_alone(open_window: Callable[..., Visit]) -> None
     expect(reading(visit)).to_contain_text("Read with the steering that wrote it: French, Normal")
 
 
+def test_after_a_reload_the_next_answer_is_in_the_language_of_the_last(
+    open_window: Callable[..., Visit], url: str
+) -> None:
+    visit = open_window("Chat", "ja")
+    visit.page.goto(url)  # without a language in the link
+    visit.button("Send").wait_for()
+    language = visit.page.get_by_label("Answer language")
+    language.click()
+    visit.page.get_by_role("option", name=re.compile("Japanese")).last.click()
+    visit.page.get_by_label("Strong").check()
+    visit.ask("Where is the cat?")
+    visit.expect("Japanese was chosen")
+    visit.page.reload()
+    visit.expect("Japanese was chosen")
+
+    expect(language).to_have_value(re.compile("Japanese"))
+    expect(visit.page.get_by_label("Strong")).to_be_checked()
+
+
 @pytest.mark.parametrize("name", ["Compare", "Does it work?", "Look inside", "About & API"])
 def test_a_link_with_a_language_holds_on_every_tab_and_after_a_reload(
     name: str, open_window: Callable[..., Visit]

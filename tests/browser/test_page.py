@@ -151,6 +151,9 @@ def test_a_new_chat_forgets_also_while_an_answer_is_written(
 
     said = [message.content for message in engine.requests[-1].conversations[0]]
     assert said == ["¿Qué come el perro?"]
+    visit.page.reload()
+    visit.expect("✓ French, as chosen")
+    expect(visit.page.locator("#chat .user.message")).to_have_count(1)
 
 
 def test_refusals_are_in_words_and_the_page_stays_usable(visit: Visit) -> None:
@@ -208,6 +211,12 @@ def test_the_chat_survives_a_reload_in_this_browser_alone(
     visit.ask("And the dog?")
     expect(visit.answers()).to_have_count(2)
     visit.expect("✓ French, as chosen")
+    visit.button("New chat").click()
+    expect(visit.answers()).to_have_count(0)
+    visit.page.reload()
+    visit.button("Send").wait_for()
+    visit.page.wait_for_timeout(500)
+    expect(visit.answers()).to_have_count(0)
 
     stranger = browser.new_context()
     other = Visit(stranger.new_page())

@@ -78,6 +78,8 @@ def test_a_links_values_are_those_that_a_wish_is_read_of(choices: Choices, chat:
         ({"creativity": "9"}, "9"),
         ({"creativity": "nan"}, "nan"),
         ({"seed": "-1"}, "-1"),
+        ({"seed": "1.7"}, "1.7"),
+        ({"length": "12.9"}, "12.9"),
         ({"seed": "inf"}, "inf"),
         ({"seed": "1" * 400}, "1" * 40),
     ],
@@ -92,6 +94,19 @@ def test_what_a_link_says_wrongly_is_named_and_left_out(
     ((name, _),) = query.items()
     assert str(problem).startswith(f"?{name}={named}: ")
     assert len(str(problem)) < 600
+
+
+def test_what_the_browser_has_kept_holds_where_the_link_says_nothing(chat: Chat) -> None:
+    kept = {"language": "ja", "level": "strong"}
+
+    assert read_link({}, "fr", chat, kept=kept) == (kept, [])
+    assert read_link({"lang": "en"}, "fr", chat, kept=kept) == ({**kept, "language": "en"}, [])
+
+
+def test_what_was_kept_for_another_model_is_left_out_in_silence(chat: Chat) -> None:
+    kept = {"language": "xx", "level": "enormous"}
+
+    assert read_link({}, "ja", chat, kept=kept) == ({"language": "ja"}, [])
 
 
 def test_all_problems_of_a_link_are_named_and_the_rest_of_it_counts(chat: Chat) -> None:

@@ -3,13 +3,14 @@
 Knows no components.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import gradio as gr
 
 from steering.conversation import Message
-from steering.errors import GenerationError
 from steering.ui.asking import Chat, Wish
+from steering.ui.chat.turns import check_text
+from steering.ui.parameters import check_seed, refuse_other_kinds
 from steering.ui.sessions import OpenSessions
 from steering.ui.wording import errors_for_programs
 
@@ -51,10 +52,12 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
         with errors_for_programs():
             sessions.enter(request, wait_s=_CANCEL_S)
             try:
-                _refuse_other_kinds({"message": message, "method": method}, str, "a text")
-                _refuse_other_kinds({"guard": guard, "damping": damping}, bool, "true or false")
-                _refuse_other_kinds({"length": length, "seed": seed}, int, "a whole number")
-                _refuse_other_kinds({"creativity": creativity}, (int, float), "a number")
+                refuse_other_kinds({"message": message, "method": method}, str, "a text")
+                refuse_other_kinds({"guard": guard, "damping": damping}, bool, "true or false")
+                refuse_other_kinds({"length": length}, int, "a whole number")
+                refuse_other_kinds({"creativity": creativity}, (int, float), "a number")
+                check_text(message)
+                check_seed(seed)
                 rest = Wish(
                     None,
                     method=method,
@@ -71,17 +74,3 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
                 sessions.leave(request)
 
     return answer
-
-
-def _refuse_other_kinds(
-    named: Mapping[str, object], kind: type | tuple[type, ...], expected: str
-) -> None:
-    """Refuse values that are of another kind than their parameter: gradio passes any on.
-
-    Raises:
-        GenerationError: If one is.
-    """
-    for name, value in named.items():
-        is_number = isinstance(value, bool) and kind is not bool  # to Python it is one
-        if is_number or not isinstance(value, kind):
-            raise GenerationError(f"'{name}' is '{value}'. Expected {expected}; correct it.")

@@ -7,7 +7,7 @@ from gradio.events import Dependency, api
 from steering.ui.asking import Chat
 from steering.ui.chat.endpoint import make_endpoint
 from steering.ui.chat.layout import Parts, invitation
-from steering.ui.chat.transcript import to_json, to_markdown
+from steering.ui.chat.transcript import last_choices, to_json, to_markdown
 from steering.ui.chat.turns import Turns
 from steering.ui.choices import read_link
 from steering.ui.downloading import copy_plainly, download_on_click
@@ -89,13 +89,14 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
         words = head_html(model, has_set=chat.neurons is not None, locale=locale)
         return {head.words: words, parts.chat: gr.Chatbot(placeholder=invitation(model, locale))}
 
-    def look(request: gr.Request) -> tuple[Updates, list[Told]]:
+    def look(request: gr.Request, kept: object = None) -> tuple[Updates, list[Told]]:
         accepted, locale = request.headers.get("accept-language"), locale_of(request)
-        values, problems = read_link(dict(request.query_params), accepted, chat, locale=locale)
+        link = dict(request.query_params)
+        values, problems = read_link(link, accepted, chat, locale=locale, kept=last_choices(kept))
         return {one: values.get(name, gr.skip()) for name, one in named.items()}, problems
 
-    def read(request: gr.Request) -> Updates:
-        return look(request)[0]
+    def read(kept: object, request: gr.Request) -> Updates:
+        return look(request, kept)[0]
 
     def warn(request: gr.Request) -> None:
         locale = locale_of(request)
@@ -103,7 +104,7 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
             gr.Warning(in_locale(problem.html, locale))
 
     page.load(greet, None, [head.words, parts.chat], **QUICK)
-    page.load(read, None, list(named.values()), **QUICK)
+    page.load(read, parts.kept, list(named.values()), **QUICK)
     page.load(warn, None, None, **CHECK)  # outside of the queue, a warning reaches nobody
     page.load(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
     news = [head.status, parts.send, head.timer]

@@ -140,8 +140,12 @@ class Turns:
         """Forget the conversation; a turn that is running is stopped first."""
         parts = self._parts
         updates: Updates = {
-            parts.box: "", parts.chat: [], parts.records: [], parts.wish: None, parts.kept: None,
-        }  # fmt: skip
+            parts.box: "",
+            parts.chat: [],
+            parts.records: [],
+            parts.wish: None,
+            parts.kept: keep([], []),
+        }
         if not turn:
             return updates
         self._stops.ask(turn, is_to_forget=True)
@@ -213,7 +217,7 @@ class Turns:
             parts.send: gr.Button(visible=True),
             parts.stop: gr.Button(label("stop"), visible=False, interactive=True),
             parts.turn: "",
-            parts.kept: keep(history, records) if history else None,
+            parts.kept: keep(history, records),
         }
 
     def restore(self, kept: object, request: gr.Request | None = None) -> Updates:

@@ -28,6 +28,7 @@ from steering.ui.compare.comparison import (
 from steering.ui.compare.comparison_html import comparison_html, empty_html
 from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates, Values
 from steering.ui.head import status_html
+from steering.ui.parameters import check_seed, refuse_other_kinds
 from steering.ui.scripts import in_place
 from steering.ui.sessions import OpenSessions, StopSigns
 from steering.ui.strings import in_locale, label, locale_of, say
@@ -236,6 +237,10 @@ def make_compare_endpoint(chat: Chat) -> Callable[..., Iterator[dict[str, Any]]]
         with errors_for_programs():
             sessions.enter(request, wait_s=_CANCEL_S)
             try:
+                refuse_other_kinds({"message": message}, str, "a text")
+                refuse_other_kinds({"guard": guard}, bool, "true or false")
+                refuse_other_kinds({"temperature": temperature}, (int, float), "a number")
+                check_seed(seed)
                 rest = Wish(None, has_guard=guard, temperature=temperature, seed=seed)
                 question = read_question(message, chat.read_wish(language, steering, rest))
                 readers = make_readers(chat, question)

@@ -57,6 +57,9 @@ def test_the_four_first_are_enough_and_the_rest_is_as_usual(
         ({"creativity": 9}, "'temperature' is '9'. Expected between 0 and 5"),
         ({"creativity": float("nan")}, "'temperature' is 'nan'. Expected between 0 and 5"),
         ({"seed": "x"}, "'seed' is 'x'. Expected a whole number"),
+        ({"seed": 10**40}, f"'seed' is '1{29 * '0'}'. Expected -9223372036854775808 to "),
+        ({"message": "a" * 100_000}, "The message has '100,000' characters"),
+        ({"message": " "}, "The message is empty."),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_words(

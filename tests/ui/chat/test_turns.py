@@ -309,7 +309,7 @@ def test_a_new_chat_forgets_everything(turns: Turns, parts: Parts) -> None:
     updates = turns.begin_anew("")
 
     assert updates[parts.chat] == updates[parts.records] == []
-    assert updates[parts.kept] is None
+    assert updates[parts.kept] == keep([], [])  # None would leave the old chat in the browser
     assert updates[parts.wish] is None
 
 
