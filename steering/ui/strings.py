@@ -133,6 +133,10 @@ def preferred_codes(header: str | None) -> list[str]:
 
 
 def locale_of(request: gr.Request | None) -> str:
-    """Return the locale of whoever asks: the first that is preferred and there."""
+    """Return the locale of whoever asks: the browser's first, or English where that is not there.
+
+    As Gradio chooses for labels and buttons, which looks at the first alone.
+    """
     header = request.headers.get("accept-language") if request else None
-    return next((code for code in preferred_codes(header) if code in LOCALES), "en")
+    first = next(iter(preferred_codes(header)), "en")
+    return first if first in LOCALES else "en"
