@@ -14,6 +14,10 @@ from steering.ui.strings import Told, as_html, direction_of, enumerate_in, say
 
 Tone = Literal["good", "bad", "neutral"]
 
+# How the line under an answer begins that is being written: by it, and by its class in the browser
+# (`watch_server.js`), one is known that never came to its end.
+BEING_WRITTEN = '<span class="note being-written"'
+
 SIGNS: dict[Tone, str] = {"good": "✓", "bad": "✗", "neutral": "·"}
 
 
@@ -81,6 +85,11 @@ def badge_html(badge: Badge | None, notes: Sequence[str | Told], locale: str = "
         parts.append(f'<span class="badge badge-{badge.tone}" {spoken}>{escape(badge.text)}</span>')
     parts += [f'<span class="note" {spoken}>{as_html(note)}</span>' for note in notes if note]
     return " ".join(parts)
+
+
+def being_written_html(waits: str, locale: str = "en") -> str:
+    """Return the line under an answer that is being written: what it waits for, in words."""
+    return f'{BEING_WRITTEN} lang="{locale}" dir="{direction_of(locale)}">{escape(waits)}</span>'
 
 
 def _found(verdict: ReplyVerdict, chosen: Language, locale: str) -> str:

@@ -204,10 +204,11 @@ mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
   border: 1px solid #64748b; border-radius: .375rem;
 }
 
-/* What the browser says of a server that is gone: beside the page, not in it. */
+/* What the browser says of a server that is gone: beside the page, not in it, and at the bottom, as
+   Gradio's own words on it come up at the top. */
 #server-watch {
-  position: fixed; inset: 0 0 auto; z-index: 1000; padding: .75rem 1rem; text-align: center;
-  background: #fde5d3; color: #7c2d12; border-bottom: 2px solid #7c2d12; font-size: .925rem;
+  position: fixed; inset: auto 0 0; z-index: 1000; padding: .75rem 1rem; text-align: center;
+  background: #fde5d3; color: #7c2d12; border-top: 2px solid #7c2d12; font-size: .925rem;
 }
 #server-watch:empty { display: none; }
 #server-watch p { max-width: 60rem; margin: 0 auto; color: inherit; }

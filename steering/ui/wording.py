@@ -87,10 +87,17 @@ def with_lead(key: str, english: str, locale: str) -> Told:
     return Told(english) if locale == "en" else Told(say(key, locale), english)
 
 
-def failure_html(told: Told, locale: str) -> str:
-    """Return what went wrong as the line that stands where an answer's badge would."""
+def failure_html(told: Told, locale: str, *, is_broken_off: bool = False) -> str:
+    """Return what went wrong as the line that stands where an answer's badge would.
+
+    Args:
+        told: What went wrong.
+        locale: What it is said in.
+        is_broken_off: Whether the server may be gone: the browser then looks (`watch_server.js`).
+    """
+    name = "badge badge-bad broken-off" if is_broken_off else "badge badge-bad"
     return (
-        f'<span class="badge badge-bad" lang="{locale}" dir="{direction_of(locale)}">'
+        f'<span class="{name}" lang="{locale}" dir="{direction_of(locale)}">'
         f"{SIGNS['bad']} {told.html}</span>"
     )
 

@@ -1,12 +1,17 @@
-"""Serves the scripted page as a process of its own, which a test may kill: give it a port."""
+"""Serves the scripted page as a process of its own: give it a port.
+
+A test may kill it, or terminate it: then it closes the page in good order, as `app.py` does.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 
@@ -41,7 +46,10 @@ def _answers(port: int) -> bool:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     engine = ScriptedEngine()
     engine.word_s = 0.03
-    with served_page(load_neuron_set(BUNDLED_NEURON_SET), engine, port=int(sys.argv[1])):
+    page = served_page(load_neuron_set(BUNDLED_NEURON_SET), engine, port=int(sys.argv[1]))
+    with suppress(KeyboardInterrupt), page:
         threading.Event().wait()
+    os._exit(0)  # threads may wait for answers without end

@@ -69,6 +69,51 @@ def test_a_server_that_is_killed_in_mid_answer_is_told_of_until_it_is_back(
         visit.expect("✓ French, as chosen")
 
 
+def test_a_server_that_ends_in_good_order_in_mid_answer_is_told_of_as_well(
+    visit: Visit, port: int
+) -> None:
+    """Gradio settles the turn then: Send is back, and half an answer has to say what it is."""
+    with scripted_server(port) as server:
+        begin_an_answer(visit, port)
+        visit.page.route("**/app_id", lambda route: route.abort())
+        server.terminate()
+        expect(banner(visit.page)).to_contain_text("does not answer", timeout=NOTICED_MS)
+        assert server.wait(10) == 0
+
+    with scripted_server(port):
+        expect(banner(visit.page)).to_contain_text("The server answers again", timeout=NOTICED_MS)
+        visit.button("Reload the page").click()
+        visit.button("Send").wait_for()
+        expect(visit.answers().last).to_contain_text("✗")
+        expect(visit.answers().last).to_contain_text("the connection or the server ended before")
+        expect(visit.answers().last).not_to_contain_text("Writing")
+        expect(banner(visit.page)).to_be_empty()
+
+
+def test_an_answer_that_is_settled_without_its_end_says_so_and_has_the_server_asked_a_few_times(
+    browser: Browser, url: str
+) -> None:
+    visit = Visit(browser.new_page())
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+    visit.open(url)
+    visit.ask("cut off")
+    visit.expect("✗ Broken off")
+    visit.button("Send").wait_for()
+    visit.page.wait_for_timeout(7000)
+    after_the_end = [one for one in asked if "healthz" in one]
+    visit.page.reload()
+    visit.expect("✗ Broken off")
+    asked.clear()
+    visit.page.wait_for_timeout(7000)
+
+    assert after_the_end
+    assert [one for one in asked if "healthz" in one] == []
+    assert banner(visit.page).text_content() == ""
+    visit.page.close()
+    assert visit.complaints == []
+
+
 @pytest.mark.slow
 def test_a_server_that_hangs_is_told_of_and_no_more_once_the_answer_goes_on(
     visit: Visit, port: int

@@ -20,7 +20,7 @@ class ScriptedEngine:
     """Answers in French where a plan edits anything, else in English.
 
     A message that holds `forever` is answered without end, `short` with one word, `echo` with
-    itself, `fail` with an error that the program did not expect.
+    itself, `fail` with an error that the program did not expect, `cut off` without a last word.
     """
 
     def __init__(self, *, is_ready: bool = True, error: Exception | None = None) -> None:
@@ -105,6 +105,8 @@ class ScriptedEngine:
                     row_tokens=tuple(map(len, said)),
                     settled=tuple(map(self._settled, texts, guards)),
                 )
+        if "cut off" in message:
+            return
         notes = note if "long" in message else ("",) * rows
         yield ReplyUpdate(
             texts,

@@ -11,6 +11,7 @@ from html import escape
 from typing import Any, TypeAlias
 
 from steering.conversation import Message
+from steering.ui.badges import BEING_WRITTEN, being_written_html
 
 # One message as gradio takes and gives it; its keys are gradio's.
 ShownMessage: TypeAlias = dict[str, Any]
@@ -76,6 +77,18 @@ def show_answer(text: str, line: str, strays: Sequence[Stray] = ()) -> ShownMess
         shown += escape_tags(text[end:start]) + _mark(stray)
         end = stop
     return {"role": "assistant", "content": [_block(shown + escape_tags(text[end:])), _block(line)]}
+
+
+def show_written(text: str, waits: str, locale: str) -> ShownMessage:
+    """Return an answer that is being written, and what it waits for in words."""
+    return show_answer(text, being_written_html(waits, locale))
+
+
+def is_being_written(shown: ShownMessage) -> bool:
+    """Say whether `show_written` made a shown message; it may come back from the browser."""
+    line = shown["content"][-1] if isinstance(shown["content"], list) and shown["content"] else {}
+    said = line.get("text") if isinstance(line, Mapping) else None
+    return is_answer(shown) and isinstance(said, str) and said.startswith(BEING_WRITTEN)
 
 
 def show_rewrites(title: str, passages: Sequence[Stray]) -> ShownMessage:

@@ -14,16 +14,18 @@ from steering.detection import detect
 from steering.generation import ReplyUpdate
 from steering.languages import Language
 from steering.ui.asking import LEVELS, Chat, Wish, notes_on
-from steering.ui.badges import badge_html, name_in
+from steering.ui.badges import name_in
 from steering.ui.chat.layout import Parts
 from steering.ui.chat.messages import (
     ShownMessage,
     Stray,
     answerable,
     before_question,
+    is_being_written,
     show_answer,
     show_question,
     show_rewrites,
+    show_written,
     to_plain,
     up_to_question,
 )
@@ -270,7 +272,7 @@ class Turns:
         waits = say("writing" if self._chat.engine.is_ready else "loading", locale)
         if update.place:
             waits = say("waiting", locale, place=update.place)
-        return show_answer(update.texts[0], badge_html(None, [waits], locale))
+        return show_written(update.texts[0], waits, locale)
 
     def _show_finished(
         self, update: ReplyUpdate, wish: Wish, locale: str
@@ -295,11 +297,18 @@ class Turns:
 def close_last(
     history: History, records: list[Record], locale: str
 ) -> tuple[History, list[Record]]:
-    """Say of a question at the end that its answer never came, as where a connection broke."""
-    if not history or history[-1]["role"] != "user":
+    """Say of the last answer that it never came or was broken off, where it was.
+
+    As where a connection broke or the server ended: nobody was left to say so.
+    """
+    text, earlier = "", list(history)
+    if earlier and is_being_written(earlier[-1]):
+        text = "".join(message.content for message in to_plain([earlier.pop()]))
+    elif not earlier or earlier[-1]["role"] != "user":
         return history, records
-    ended = failure_html(Told(say("ended_early", locale)), locale)
-    return [*history, show_answer("", ended)], [*records, {}]
+    told = Told(say("broken_off" if text else "ended_early", locale))
+    ended = show_answer(text, failure_html(told, locale, is_broken_off=True))
+    return [*earlier, ended], [*records_of(earlier, records), {}]
 
 
 def find_strays(

@@ -16,7 +16,13 @@ from steering.guard import Rewrite
 from steering.languages import LANGUAGES
 from steering.ui.asking import Chat, Wish
 from steering.ui.chat.layout import Parts
-from steering.ui.chat.messages import ShownMessage, show_answer, show_question, to_plain
+from steering.ui.chat.messages import (
+    ShownMessage,
+    show_answer,
+    show_question,
+    show_written,
+    to_plain,
+)
 from steering.ui.chat.transcript import Record, keep
 from steering.ui.chat.turns import MAX_LETTERS, Turns
 from steering.ui.choices import language_choices
@@ -179,6 +185,43 @@ def test_a_question_whose_answer_never_came_says_so(turns: Turns, parts: Parts) 
         assert question == QUESTION
         assert "✗ No answer came" in str(ended)
         assert updates[parts.records] == [{}]
+
+
+def test_an_answer_that_was_broken_off_says_so_and_keeps_its_words(
+    turns: Turns, parts: Parts
+) -> None:
+    written = list(turns.write([QUESTION], [], FR, "a turn"))[2][parts.chat]
+    said = to_plain(written)
+    for updates in (
+        turns.settle(written, [], "a turn"),
+        turns.restore(keep(written, [])),
+    ):
+        assert "✗ Broken off" in str(updates[parts.chat][-1])
+        assert "Writing" not in str(updates[parts.chat])
+        assert to_plain(updates[parts.chat]) == said
+        assert said[-1].content in FRENCH
+        assert updates[parts.records] == [{}]
+
+
+def test_an_answer_that_was_waited_for_in_vain_never_came(turns: Turns, parts: Parts) -> None:
+    waited = show_written("", "Waiting: number 2 in the queue", "en")
+
+    updates = turns.settle([QUESTION, waited], [], "a turn")
+
+    question, ended = updates[parts.chat]
+    assert question == QUESTION
+    assert "✗ No answer came" in str(ended)
+    assert "Waiting" not in str(ended)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Writing …", '<span class="note being-written" lang="en">Writing …</span>']
+)
+def test_a_finished_answer_is_left_as_it_is(text: str, turns: Turns, parts: Parts) -> None:
+    history = [QUESTION, show_answer(text, "")]
+    updates = turns.settle(history, [{"seed": 1}], "a turn")
+
+    assert (updates[parts.chat], updates[parts.records]) == (history, [{"seed": 1}])
 
 
 def test_undo_gives_the_question_back(turns: Turns, parts: Parts) -> None:
