@@ -155,24 +155,3 @@ class ActivationStats:
                 "per language; check its text, or leave the language out."
             )
         return rows
-
-
-def merge_stats(first: ActivationStats, second: ActivationStats) -> ActivationStats:
-    """Return the sums of two recordings of the same model, languages and phases.
-
-    Raises:
-        StatsError: If they differ in languages, phases or shape.
-    """
-    if first.languages != second.languages or first.phases.keys() != second.phases.keys():
-        raise StatsError(
-            f"Cannot merge statistics of '{', '.join(map(str, first.languages))}' "
-            f"({', '.join(first.phases)}) with those of '{', '.join(map(str, second.languages))}' "
-            f"({', '.join(second.phases)}). Expected the same languages and phases in both."
-        )
-    return ActivationStats(
-        languages=first.languages,
-        phases={
-            phase: {lang: row + second.phases[phase][lang] for lang, row in rows.items()}
-            for phase, rows in first.phases.items()
-        },
-    )

@@ -148,21 +148,6 @@ class SteeringPlan:
     pulls: Mapping[Place, SubspacePull] = field(default_factory=dict)
     token_bias: TokenBias | None = None
 
-    @property
-    def edited_units(self) -> int:
-        """Return the number of different units that the plan touches."""
-        units = {
-            (site, layer, int(unit))
-            for (site, _, layer), edit in self.edits.items()
-            for unit in edit.units
-        }
-        units |= {
-            (site, layer, unit)
-            for (site, _, layer), pull in self.pulls.items()
-            for unit in range(pull.directions.shape[1])
-        }
-        return len(units)
-
 
 NO_STEERING = SteeringPlan({})
 

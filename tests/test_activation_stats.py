@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from steering.activation_stats import ActivationStats, PhaseStats, StatsPhase, merge_stats
+from steering.activation_stats import ActivationStats, PhaseStats, StatsPhase
 from steering.errors import StatsError
 from steering.languages import Language
-from tests.toy import EN, FR, HIDDEN, SW, TOY_LANGUAGES, VOCAB, make_phase_stats, make_toy_stats
+from tests.toy import EN, HIDDEN, SW, TOY_LANGUAGES, VOCAB, make_phase_stats
 
 SEEDS = st.integers(0, 10_000)
 
@@ -63,28 +63,6 @@ def test_every_field_is_added_and_keeps_its_type() -> None:
     for name in ("gate_sum", "value_sum", "residual_sum"):
         assert getattr(total, name).dtype == torch.float64
         assert torch.equal(getattr(total, name), getattr(one, name) + getattr(other, name))
-
-
-def test_merged_shards_are_their_sums_in_every_phase_and_language() -> None:
-    shards = [make_toy_stats(seed) for seed in range(3)]
-
-    merged = merge_stats(merge_stats(shards[0], shards[1]), shards[2])
-
-    assert merged.languages == TOY_LANGUAGES
-    assert list(merged.phases) == ["text", "onset", "body"]
-    for phase, rows in merged.phases.items():
-        assert list(rows) == list(TOY_LANGUAGES)
-        for language, row in rows.items():
-            parts = [shard.phases[phase][language] for shard in shards]
-            assert are_equal(row, parts[0] + parts[1] + parts[2])
-
-
-def test_merging_leaves_its_arguments_alone() -> None:
-    one, before = make_toy_stats(1), make_toy_stats(1)
-
-    merge_stats(one, make_toy_stats(2))
-
-    assert are_equal(one.phases["text"][FR], before.phases["text"][FR])
 
 
 def test_probabilities_are_counts_divided_by_tokens(toy_stats: ActivationStats) -> None:
@@ -176,17 +154,3 @@ def test_statistics_of_another_model_are_refused_even_where_they_would_broadcast
         one + replace(one, **change)  # type: ignore[arg-type]  # tensors only
 
     assert str([(2, 48), (2, HIDDEN), (VOCAB,)]) in str(caught.value)
-
-
-@pytest.mark.parametrize("what", ["languages", "order", "phases"])
-def test_recordings_of_other_languages_or_phases_do_not_merge(
-    what: str, toy_stats: ActivationStats
-) -> None:
-    other = {
-        "languages": replace(toy_stats, languages=TOY_LANGUAGES[:2]),
-        "order": replace(toy_stats, languages=TOY_LANGUAGES[::-1]),
-        "phases": replace(toy_stats, phases={"text": toy_stats.phases["text"]}),
-    }[what]
-
-    with pytest.raises(StatsError, match="Expected the same languages and phases in both"):
-        merge_stats(toy_stats, other)

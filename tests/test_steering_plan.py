@@ -152,21 +152,6 @@ def test_edit_that_names_a_unit_twice_is_refused() -> None:
         Edit(torch.tensor([4, 2, 4]), torch.ones(3), torch.ones(3))
 
 
-def test_edited_units_are_counted_once_over_phases_but_by_site_and_layer() -> None:
-    one, two = make_edit({1: (0, 0), 2: (0, 0)}), make_edit({2: (0, 0), 3: (0, 0)})
-    plan = SteeringPlan(
-        {
-            ("value", "onset", 0): one,
-            ("value", "body", 0): two,
-            ("value", "body", 1): one,
-            ("gate", "body", 1): one,
-        }
-    )
-
-    assert plan.edited_units == 3 + 2 + 2
-    assert NO_STEERING.edited_units == 0
-
-
 def test_plan_from_neurons_sorts_them_into_layers_and_repeats_them_in_phases() -> None:
     layer, index = torch.tensor([1, 0, 1]), torch.tensor([5, 6, 7])
     scale, shift = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 5.0, 6.0]).double()

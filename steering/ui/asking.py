@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from steering.conversation import Message
 from steering.detection import language_of_prompt
@@ -146,6 +146,25 @@ class Chat:
             parse_method(wish.method)
         wish.sampling(self.max_new_tokens)  # refuses what cannot be
         return wish
+
+    def describe(self, wish: Wish, neurons: NeuronSet | None) -> dict[str, Any]:
+        """Return what a file with answers says of how they were asked for.
+
+        Args:
+            wish: The choices.
+            neurons: What steers; None where nothing does.
+        """
+        sampling = wish.sampling(self.max_new_tokens)
+        return {
+            "steering": wish.level,
+            "method": (wish.method or default_method(neurons)) if neurons else None,
+            "is_damped": wish.is_damped,
+            "guard": wish.has_guard,
+            "max_new_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+        }
 
     def answer(
         self,

@@ -4,11 +4,14 @@ Knows ids of turns and sessions, not components, messages or the model.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import gradio as gr
 
 from steering.ui.wording import Refusal
 
+_CANCEL_S = 3.0  # by then what a program has cancelled has ended
 ONE_AT_A_TIME = "one_at_a_time"  # key of what a session is told that asks twice
 
 
@@ -67,3 +70,16 @@ class OpenSessions:
         with self._door:
             self._open.discard((request and request.session_hash) or "")
             self._door.notify_all()
+
+    @contextmanager
+    def answering(self, request: gr.Request | None) -> Iterator[None]:
+        """Hold the session of a program that asks until it is answered.
+
+        Raises:
+            Refusal: If it is answered already.
+        """
+        self.enter(request, wait_s=_CANCEL_S)
+        try:
+            yield
+        finally:
+            self.leave(request)

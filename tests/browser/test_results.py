@@ -23,13 +23,6 @@ TABLE = "text,target,language\nWhere is the cat?,fr,en\n<script>alert(1)</script
 
 
 @pytest.fixture(scope="module")
-def engine() -> ScriptedEngine:
-    engine = ScriptedEngine()
-    engine.word_s = 0.03
-    return engine
-
-
-@pytest.fixture(scope="module")
 def url(
     toy_set: NeuronSet, engine: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:

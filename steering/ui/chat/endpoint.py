@@ -4,6 +4,7 @@ Knows no components.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import gradio as gr
 
@@ -13,8 +14,6 @@ from steering.ui.chat.turns import check_text
 from steering.ui.parameters import check_seed, refuse_other_kinds
 from steering.ui.sessions import OpenSessions
 from steering.ui.wording import errors_for_programs
-
-_CANCEL_S = 3.0  # by then a request that was cancelled has ended
 
 
 def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
@@ -49,28 +48,28 @@ def make_endpoint(chat: Chat) -> Callable[..., Iterator[str]]:
             seed: Of what is drawn.
             request: Who asks; filled in by gradio.
         """
-        with errors_for_programs():
-            sessions.enter(request, wait_s=_CANCEL_S)
-            try:
-                refuse_other_kinds({"message": message, "method": method}, str, "a text")
-                refuse_other_kinds({"guard": guard, "damping": damping}, bool, "true or false")
-                refuse_other_kinds({"length": length}, int, "a whole number")
-                refuse_other_kinds({"creativity": creativity}, (int, float), "a number")
-                check_text(message)
-                check_seed(seed)
-                rest = Wish(
-                    None,
-                    method=method,
-                    is_damped=damping,
-                    has_guard=guard,
-                    max_new_tokens=length or None,
-                    temperature=creativity,
-                    seed=seed,
-                )
-                wish = chat.read_wish(language, steering, rest)
-                for update in chat.answer([Message("user", message)], wish):
-                    yield update.texts[0]
-            finally:
-                sessions.leave(request)
+        with errors_for_programs(), sessions.answering(request):
+            refuse_other_kinds({"message": message}, str, "a text")
+            check_text(message)
+            rest = Wish(None, "normal", method, damping, guard, length, creativity, seed)
+            wish = chat.read_wish(language, steering, _checked(rest))
+            for update in chat.answer([Message("user", message)], wish):
+                yield update.texts[0]
 
     return answer
+
+
+def _checked(given: Wish) -> Wish:
+    """Return the wish that a program's values make, once they are of the kinds that they should be.
+
+    Raises:
+        GenerationError: If one is not.
+    """
+    refuse_other_kinds({"method": given.method}, str, "a text")
+    refuse_other_kinds(
+        {"guard": given.has_guard, "damping": given.is_damped}, bool, "true or false"
+    )
+    refuse_other_kinds({"length": given.max_new_tokens}, int, "a whole number")
+    refuse_other_kinds({"creativity": given.temperature}, (int, float), "a number")
+    check_seed(given.seed)
+    return replace(given, max_new_tokens=given.max_new_tokens or None)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 from steering.generation import ReplyUpdate
-from steering.methods import default_method, resolve_strength
+from steering.methods import resolve_strength
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import hash_neuron_set
 from steering.ui.asking import NO_LANGUAGE, Chat, Wish
@@ -131,19 +131,11 @@ def _with_records(
 
 def _settings(chat: Chat, wish: Wish) -> Record:
     """Return what of a record says how an answer was asked for."""
-    sampling = wish.sampling(chat.max_new_tokens)
     neurons = _steers_with(chat, wish)
     return {
         "language": wish.language.code if wish.language else None,
-        "steering": wish.level,
         "strength": _strength(neurons, wish),
-        "method": (wish.method or default_method(neurons)) if neurons else None,
-        "is_damped": wish.is_damped,
-        "guard": wish.has_guard,
-        "max_new_tokens": sampling.max_new_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
+        **chat.describe(wish, neurons),
         "attempt": wish.attempt,
     }
 

@@ -35,7 +35,6 @@ from steering.ui.strings import in_locale, label, locale_of, say
 from steering.ui.wording import errors_for_programs, errors_in_words, failure_html, tell
 
 _SETTLE_S = 0.5  # by then a comparison that has shown its last word has ended
-_CANCEL_S = 3.0  # by then one that a program cancelled has
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,20 +233,16 @@ def make_compare_endpoint(chat: Chat) -> Callable[..., Iterator[dict[str, Any]]]
             seed: Of what is drawn, the same for all three.
             request: Who asks; filled in by gradio.
         """
-        with errors_for_programs():
-            sessions.enter(request, wait_s=_CANCEL_S)
-            try:
-                refuse_other_kinds({"message": message}, str, "a text")
-                refuse_other_kinds({"guard": guard}, bool, "true or false")
-                refuse_other_kinds({"temperature": temperature}, (int, float), "a number")
-                check_seed(seed)
-                rest = Wish(None, has_guard=guard, temperature=temperature, seed=seed)
-                question = read_question(message, chat.read_wish(language, steering, rest))
-                readers = make_readers(chat, question)
-                for comparison in compare(chat, question):
-                    yield to_json(comparison, chat, readers)
-            finally:
-                sessions.leave(request)
+        with errors_for_programs(), sessions.answering(request):
+            refuse_other_kinds({"message": message}, str, "a text")
+            refuse_other_kinds({"guard": guard}, bool, "true or false")
+            refuse_other_kinds({"temperature": temperature}, (int, float), "a number")
+            check_seed(seed)
+            rest = Wish(None, has_guard=guard, temperature=temperature, seed=seed)
+            question = read_question(message, chat.read_wish(language, steering, rest))
+            readers = make_readers(chat, question)
+            for comparison in compare(chat, question):
+                yield to_json(comparison, chat, readers)
 
     return compare_answers
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
-from steering.methods import default_method
 from steering.neuron_set_file import hash_neuron_set
 from steering.ui.asking import Chat, Wish
 from steering.ui.results.live_check import Answered, Judged
@@ -31,19 +30,12 @@ _MARK = "\ufeff"  # without it a spreadsheet takes UTF-8 for something else
 
 def describe_settings(chat: Chat, model: str, wish: Wish) -> Settings:
     """Return everything that the answers of a run are made with."""
-    sampling, neurons = wish.sampling(chat.max_new_tokens), chat.set_in_use
+    neurons = chat.set_in_use
     return {
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": model,
         "neuron_set_sha256": hash_neuron_set(neurons) if neurons else None,
-        "steering": wish.level,
-        "method": (wish.method or default_method(neurons)) if neurons else None,
-        "is_damped": wish.is_damped,
-        "guard": wish.has_guard,
-        "max_new_tokens": sampling.max_new_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
+        **chat.describe(wish, neurons),
     }
 
 
