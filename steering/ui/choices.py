@@ -96,7 +96,12 @@ class Choices:
 
 
 def lay_out_choices(chat: Chat, *, has_set: bool) -> Choices:
-    """Make the components; without a set they are closed until there is one."""
+    """Make the components, all closed until it is known what a link and the browser wish.
+
+    Args:
+        chat: Says which languages and lengths there are.
+        has_set: Without one, nobody can choose a language until there is one.
+    """
     languages = chat.languages if has_set else ()
     with gr.Row(elem_id="choices"):
         language = gr.Dropdown(
@@ -105,7 +110,7 @@ def lay_out_choices(chat: Chat, *, has_set: bool) -> Choices:
             label=label("answer_language"),
             filterable=True,
             min_width=220,
-            interactive=has_set,
+            interactive=False,
             elem_id="language",
         )
         level = gr.Radio(
@@ -113,17 +118,17 @@ def lay_out_choices(chat: Chat, *, has_set: bool) -> Choices:
             value="normal",
             label=label("steering"),
             min_width=280,
-            interactive=has_set,
+            interactive=False,
             elem_id="level",
         )
     with gr.Accordion(label("advanced"), open=False, elem_id="advanced"):
-        choices = Choices(language, level, *_lay_out_advanced(chat, is_open=has_set))
+        choices = Choices(language, level, *_lay_out_advanced(chat))
         offer_link(choices.all(), link_js())
     return choices
 
 
 def _lay_out_advanced(
-    chat: Chat, *, is_open: bool
+    chat: Chat,
 ) -> tuple[gr.Dropdown, gr.Checkbox, gr.Checkbox, gr.Slider, gr.Slider, gr.Number]:
     with gr.Row():
         method = gr.Dropdown(
@@ -132,24 +137,25 @@ def _lay_out_advanced(
             label=label("method"),
             info=label("method_info"),
             allow_custom_value=True,
-            interactive=is_open,
+            interactive=False,
             min_width=220,
         )
         with gr.Column(min_width=220):
-            has_guard = gr.Checkbox(value=True, label=label("guard"), interactive=is_open)
-            is_damped = gr.Checkbox(label=label("damping"), interactive=is_open)
+            has_guard = gr.Checkbox(value=True, label=label("guard"), interactive=False)
+            is_damped = gr.Checkbox(label=label("damping"), interactive=False)
     with gr.Row():
         length = gr.Slider(
             1, chat.max_new_tokens, value=chat.max_new_tokens, step=1,
-            label=label("length"), info=label("length_info"), min_width=180,
+            label=label("length"), info=label("length_info"), interactive=False, min_width=180,
         )  # fmt: skip
         creativity = gr.Slider(
             0.0, _MOST_CREATIVE, value=0.0, step=_STEPS,
-            label=label("creativity"), info=label("creativity_info"), min_width=180,
+            label=label("creativity"), info=label("creativity_info"), interactive=False,
+            min_width=180,
         )  # fmt: skip
         seed = gr.Number(
             value=0, precision=0, minimum=0, maximum=2**31 - 1,
-            label=label("seed"), info=label("seed_info"), min_width=120,
+            label=label("seed"), info=label("seed_info"), interactive=False, min_width=120,
         )  # fmt: skip
     return method, is_damped, has_guard, length, creativity, seed
 
@@ -218,6 +224,17 @@ def read_link(
     if "language" not in found:
         found["language"] = first_choice(chat.languages, preferred_codes(accept_language))
     return found, problems
+
+
+def open_with(wished: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the update that lets people choose, beginning with what `read_link` found if it did.
+
+    Args:
+        wished: The first of what `read_link` returns.
+        name: The component's, as in `Choices`.
+    """
+    value = {"value": wished[name]} if name in wished else {}
+    return gr.update(interactive=True, **value)
 
 
 def _read_value(name: str, text: str, chat: Chat) -> Any:

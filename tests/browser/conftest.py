@@ -17,6 +17,8 @@ from tests.ui.scripted import ScriptedEngine
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.browser.visit import Visit
+
 collect_ignore_glob = [] if importlib.util.find_spec("playwright") else ["test_*.py"]
 
 # No sandbox, as tests may run as root; the rest keeps Chromium from asking its makers for anything.
@@ -61,3 +63,15 @@ def engine() -> ScriptedEngine:
 @pytest.fixture(scope="module")
 def url(serve: Callable[[ScriptedEngine], str], engine: ScriptedEngine) -> str:
     return serve(engine)
+
+
+@pytest.fixture
+def visit(browser: Browser, url: str) -> Iterator[Visit]:
+    from tests.browser.visit import Visit
+
+    context = browser.new_context(viewport={"width": 1200, "height": 850})
+    visit = Visit(context.new_page())
+    visit.open(url)
+    yield visit
+    context.close()
+    assert visit.complaints == []

@@ -9,8 +9,8 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.test_page import contrast, luminance, wait_until
-from tests.browser.visit import Visit
+from tests.browser.contrast import contrast, luminance
+from tests.browser.visit import Visit, wait_until
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 pytestmark = pytest.mark.browser

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from playwright.sync_api import Browser, Locator, expect
 from steering.guard import Rewrite
 from steering.languages import LANGUAGES
 from steering.neuron_set import NeuronSet, NeuronSetMetadata
-from tests.browser.served import served_page
-from tests.browser.visit import Visit
-from tests.started import free_port
+from tests.browser.contrast import contrast
+from tests.browser.visit import Visit, wait_until
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
 
 pytestmark = pytest.mark.browser
@@ -25,27 +23,10 @@ ARABIC = "القطة تنام على الأريكة. هي تحب الشمس ول
 JAPANESE = "猫はソファで寝ています。日なたが好きなので、動きたくないのです。"
 
 
-@pytest.fixture
-def visit(browser: Browser, url: str) -> Iterator[Visit]:
-    context = browser.new_context(viewport={"width": 1200, "height": 850})
-    visit = Visit(context.new_page())
-    visit.open(url)
-    yield visit
-    context.close()
-    assert visit.complaints == []
-
-
 def rename_language(neurons: NeuronSet, old: str, new: str) -> NeuronSet:
     """Return the set with one language's place given to another."""
     described = neurons.metadata.model_dump_json().replace(f'"{old}"', f'"{new}"')
     return replace(neurons, metadata=NeuronSetMetadata.model_validate_json(described))
-
-
-def wait_until(is_true: Callable[[], bool], *, within_s: float = 5) -> None:
-    end = time.monotonic() + within_s
-    while not is_true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_the_page_says_what_it_is_and_offers_questions(visit: Visit) -> None:
@@ -184,62 +165,6 @@ def test_tags_and_pictures_in_a_message_are_text(visit: Visit) -> None:
     assert shown.locator("img").count() == 0
 
 
-def test_while_the_model_loads_the_page_says_so(
-    browser: Browser, serve: Callable[[ScriptedEngine], str]
-) -> None:
-    engine = ScriptedEngine(is_ready=False)
-    visit = Visit(browser.new_page())
-    visit.page.goto(serve(engine) + "?lang=fr")
-    expect(visit.button("Loading the model …")).to_be_disabled()
-    visit.ask("Where is the cat?")
-    visit.expect("Loading the model …")
-    engine.finish_loading()
-
-    visit.expect("✓ French, as chosen")
-    expect(visit.button("Send")).to_be_enabled()
-    visit.page.close()
-    assert visit.complaints == []
-
-
-def test_the_chat_survives_a_reload_in_this_browser_alone(
-    visit: Visit, browser: Browser, url: str
-) -> None:
-    visit.ask("Where is the cat?")
-    visit.expect("✓ French, as chosen")
-    visit.page.reload()
-    visit.expect("✓ French, as chosen")
-    visit.ask("And the dog?")
-    expect(visit.answers()).to_have_count(2)
-    visit.expect("✓ French, as chosen")
-    visit.button("New chat").click()
-    expect(visit.answers()).to_have_count(0)
-    visit.page.reload()
-    visit.button("Send").wait_for()
-    visit.page.wait_for_timeout(500)
-    expect(visit.answers()).to_have_count(0)
-
-    stranger = browser.new_context()
-    other = Visit(stranger.new_page())
-    other.open(url)
-    expect(other.answers()).to_have_count(0)
-    stranger.close()
-
-
-def test_a_reload_in_mid_answer_stops_the_model_and_the_chat_goes_on(
-    visit: Visit, engine: ScriptedEngine
-) -> None:
-    visit.ask("forever")
-    visit.expect("Le chat")
-    visit.page.reload()
-    wait_until(lambda: engine.running == 0)
-    visit.complaints.clear()  # gradio's of the stream that the reload broke off
-    expect(visit.page.locator("#chat .user.message")).to_contain_text("forever")
-    visit.button("Send").wait_for()
-    visit.ask("Where is the cat?")
-
-    visit.expect("✓ French, as chosen")
-
-
 def test_a_question_can_be_edited_and_taken_back(visit: Visit, engine: ScriptedEngine) -> None:
     visit.ask("Where is the cat?")
     visit.expect("✓ French, as chosen")
@@ -374,25 +299,6 @@ def starts_at(paragraph: Locator) -> str:
     )
 
 
-def test_a_server_that_starts_again_in_mid_answer(browser: Browser, toy_set: NeuronSet) -> None:
-    """Whether gradio notices by itself or the person reloads: no question is left without words."""
-    port, engine = free_port(), ScriptedEngine()
-    engine.word_s = 0.03
-    visit = Visit(browser.new_page())
-    with served_page(toy_set, engine, port=port) as url:
-        visit.open(url)
-        visit.ask("forever")
-        visit.expect("Le chat")
-    with served_page(toy_set, port=port) as url:
-        visit.open(url)
-        visit.expect("✗ No answer came")
-        visit.ask("Where is the cat?")
-
-        visit.expect("✓ French, as chosen")
-        expect(visit.page.locator("#chat .user.message").first).to_contain_text("forever")
-        visit.page.close()
-
-
 def test_script_in_an_answer_is_shown_and_never_run(
     browser: Browser, serve: Callable[..., str]
 ) -> None:
@@ -442,35 +348,6 @@ def test_other_words_that_are_none_leave_the_chat_as_it_was(visit: Visit) -> Non
     visit.expect("✓ French, as chosen")
 
 
-def test_a_stronger_try_is_one_after_a_reload_as_well(visit: Visit) -> None:
-    visit.page.get_by_label("Off").check()
-    visit.ask("Where is the cat?")
-    visit.expect("✗ English, French was chosen")
-    visit.page.reload()
-    visit.page.get_by_text("Try stronger").click()
-
-    visit.expect("✓ French, as chosen")
-
-
-def test_asking_again_draws_anew_after_a_reload_as_well(
-    visit: Visit, engine: ScriptedEngine
-) -> None:
-    visit.ask("Where is the cat?")
-    visit.expect("✓ French, as chosen")
-    visit.button("Send").wait_for()
-    for attempt in (1, 2):
-        visit.page.reload()
-        visit.expect("✓ French, as chosen")
-        asked = len(engine.requests)
-        visit.button("Retry").click()
-        wait_until(lambda asked=asked: len(engine.requests) > asked)  # type: ignore[misc]
-        visit.button("Send").wait_for()
-        visit.expect("✓ French, as chosen")
-
-        assert engine.requests[-1].sampling.seed == attempt
-        assert engine.requests[-1].sampling.temperature == 0.7
-
-
 def test_copying_an_answer_copies_what_was_said(visit: Visit) -> None:
     visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visit.page.get_by_label("Off").check()
@@ -499,24 +376,3 @@ def test_a_phone_needs_no_sideways_scrolling(scheme: str, browser: Browser, url:
         assert contrast(badge) >= 4.5
     context.close()
     assert visit.complaints == []
-
-
-def contrast(badge: Locator) -> float:
-    """The contrast of a badge's text to its ground, as WCAG 2 has it; 0 if it shines through."""
-    seen = badge.evaluate(
-        "node => { let o = 1; for (; node; node = node.parentElement)"
-        " o *= getComputedStyle(node).opacity; return o }"
-    )
-    if seen < 1:
-        return 0
-    colours = badge.evaluate(
-        "node => [getComputedStyle(node).color, getComputedStyle(node).backgroundColor]"
-    )
-    light, dark = sorted((luminance(colour) for colour in colours), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-    shares = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
-    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -11,8 +11,7 @@ from playwright.sync_api import Browser, Locator, expect
 from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
 from tests.browser.served import served_page
-from tests.browser.test_page import wait_until
-from tests.browser.visit import Visit
+from tests.browser.visit import Visit, wait_until
 from tests.ui.scripted import ScriptedEngine
 
 pytestmark = pytest.mark.browser

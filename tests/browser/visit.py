@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -32,6 +35,13 @@ class Visit:
         if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1":
             self.complaints.append(f"asked {request.url}")
 
+    def slow_down(self, latency_ms: int) -> None:
+        """Let everything that the browser asks for take so much longer."""
+        line = self.page.context.new_cdp_session(self.page)
+        conditions = {"latency": latency_ms, "downloadThroughput": -1, "uploadThroughput": -1}
+        line.send("Network.enable")
+        line.send("Network.emulateNetworkConditions", {"offline": False, **conditions})
+
     def open(self, url: str, query: str = "?lang=fr") -> None:
         self.page.goto(url + query)
         self.button("Send").wait_for()
@@ -46,5 +56,17 @@ class Visit:
     def answers(self, name: str = "chat") -> Locator:
         return self.page.locator(f"#{name} .bot.message")
 
-    def expect(self, text: str, name: str = "chat") -> None:
+    def expect(self, text: str | re.Pattern[str], name: str = "chat") -> None:
         expect(self.answers(name).last).to_contain_text(text, timeout=WAIT_MS)
+
+    def expect_kept(self, text: str) -> None:
+        """Expect the last answer to have a text, and the browser to have kept the chat."""
+        self.expect(text)
+        expect(self.button("Send")).to_be_enabled(timeout=WAIT_MS)
+
+
+def wait_until(is_true: Callable[[], bool], *, within_s: float = 5) -> None:
+    end = time.monotonic() + within_s
+    while not is_true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

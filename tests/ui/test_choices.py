@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -17,6 +16,7 @@ from steering.ui.choices import (
     language_choices,
     lay_out_choices,
     link_js,
+    open_with,
     read_link,
     wanted_codes,
 )
@@ -184,14 +184,14 @@ def test_languages_are_named_in_both_ways_and_ordered_by_english_name() -> None:
     assert third == ("日本語 (Japanese)", "ja")
 
 
-def test_without_a_set_what_steers_is_closed_and_the_rest_open(
-    chat: Chat, make_chat: Callable[..., Chat]
-) -> None:
+@pytest.mark.parametrize("has_set", [True, False])
+def test_what_can_be_chosen_is_closed_until_the_link_is_read(has_set: bool, chat: Chat) -> None:
     with gr.Blocks():
-        choices = lay_out_choices(chat, has_set=False)
+        choices = lay_out_choices(chat, has_set=has_set)
 
-    assert not any(component.interactive for component in choices.steering())
-    assert choices.max_new_tokens.interactive is not False
+    assert [component.interactive for component in choices.all()] == [False] * 8
+    assert open_with({"seed": 7}, "seed") == gr.update(interactive=True, value=7)
+    assert open_with({"seed": 7}, "level") == gr.update(interactive=True)
 
 
 def test_the_components_as_they_are_laid_out_are_the_usual_wish(

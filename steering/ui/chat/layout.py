@@ -49,6 +49,7 @@ def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
             show_label=False,
             placeholder=label("message_placeholder"),
             max_lines=6,
+            interactive=False,  # until the chat that the browser has kept is shown
             scale=5,
             min_width=200,
             elem_id="box",

@@ -1,5 +1,7 @@
 """Connects the chat: which listener runs when."""
 
+from typing import Any
+
 import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency, api
@@ -9,7 +11,7 @@ from steering.ui.chat.endpoint import make_endpoint
 from steering.ui.chat.layout import Parts, invitation
 from steering.ui.chat.transcript import last_choices, to_json, to_markdown
 from steering.ui.chat.turns import Turns
-from steering.ui.choices import read_link
+from steering.ui.choices import open_with, read_link
 from steering.ui.downloading import copy_plainly, download_on_click
 from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates
 from steering.ui.head import head_html
@@ -79,7 +81,11 @@ def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
 
 
 def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: str) -> None:
-    """Show what the link and the browser's own memory say, and Send when the model is there."""
+    """Show what the link and the browser's own memory say, and open what can be chosen and asked.
+
+    All in one answer of the server: until it is there everything is closed, as what somebody chose
+    or asked meanwhile would be lost in it.
+    """
     is_closed = set() if chat.neurons is not None else set(parts.choices.steering())
     named = {name: one for name, one in parts.choices.named() if one not in is_closed}
     head = parts.head
@@ -89,26 +95,30 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
         words = head_html(model, has_set=chat.neurons is not None, locale=locale)
         return {head.words: words, parts.chat: gr.Chatbot(placeholder=invitation(model, locale))}
 
-    def look(request: gr.Request, kept: object = None) -> tuple[Updates, list[Told]]:
+    def look(request: gr.Request, kept: object = None) -> tuple[dict[str, Any], list[Told]]:
         accepted, locale = request.headers.get("accept-language"), locale_of(request)
         link = dict(request.query_params)
-        values, problems = read_link(link, accepted, chat, locale=locale, kept=last_choices(kept))
-        return {one: values.get(name, gr.skip()) for name, one in named.items()}, problems
+        return read_link(link, accepted, chat, locale=locale, kept=last_choices(kept))
 
-    def read(kept: object, request: gr.Request) -> Updates:
-        return look(request, kept)[0]
+    def begin(kept: object, request: gr.Request) -> Updates:
+        wished, _ = look(request, kept)
+        return {
+            parts.box: gr.Textbox(interactive=True),
+            **{one: open_with(wished, name) for name, one in named.items()},
+            **turns.restore(kept, request),
+            **turns.look_at_model(request),
+        }
 
     def warn(request: gr.Request) -> None:
         locale = locale_of(request)
         for problem in look(request)[1]:
             gr.Warning(in_locale(problem.html, locale))
 
-    page.load(greet, None, [head.words, parts.chat], **QUICK)
-    page.load(read, parts.kept, list(named.values()), **QUICK)
-    page.load(warn, None, None, **CHECK)  # outside of the queue, a warning reaches nobody
-    page.load(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
     news = [head.status, parts.send, head.timer]
-    page.load(turns.look_at_model, None, news, **QUICK)
+    begun = [parts.box, *named.values(), parts.chat, parts.records, parts.wish, *news]
+    page.load(greet, None, [head.words, parts.chat], **QUICK)
+    page.load(begin, parts.kept, begun, **QUICK)
+    page.load(warn, None, None, **CHECK)  # outside of the queue, a warning reaches nobody
     head.timer.tick(turns.look_at_model, None, news, **QUICK)
 
 
