@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal
 
 from steering.detection import identify_reply
 from steering.errors import CorpusError, UnknownLanguageError
@@ -187,17 +187,27 @@ def _jsonl_rows(file: _File) -> Iterator[_Row]:
     for number, line in enumerate(io.StringIO(file.text, newline=None), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-            text, target = row["prompt"], row["target"]
-            rest = language, instructed = row.get("language"), row.get("instructed")
-        except KeyError as err:
-            raise _not_a_prompt(file, number, f"it has no {err}") from err
-        except (ValueError, TypeError, AttributeError, RecursionError) as err:
-            raise _not_a_prompt(file, number, repr(err)) from err
+        row = _json_object(line, file, number)
+        if missing := [name for name in ("prompt", "target") if name not in row]:
+            raise _not_a_prompt(file, number, f"it has no '{missing[0]}'")
+        text, target = row["prompt"], row["target"]
+        rest = language, instructed = row.get("language"), row.get("instructed")
         if not all(map(_is_text, [text, target, *(one for one in rest if one is not None)])):
             raise _not_a_prompt(file, number, "an empty or non-text field")
         yield _Row(text, language, target, instructed)
+
+
+def _json_object(line: str, file: _File, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as err:
+        problem = f"it is no JSON from character {err.pos + 1} on"
+        raise _not_a_prompt(file, number, problem) from err
+    except (ValueError, RecursionError) as err:  # a number of thousands of digits, thousands of [
+        raise _not_a_prompt(file, number, "it cannot be read as JSON") from err
+    if not isinstance(row, dict):
+        raise _not_a_prompt(file, number, "it is no object in '{...}'")
+    return row
 
 
 def _clas_rows(file: _File) -> Iterator[_Row]:
