@@ -121,6 +121,30 @@ def test_in_the_chat_the_focus_goes_to_stop_and_back(visit: Visit) -> None:
     expect_focus(visit, "Send")
 
 
+def test_what_goes_away_in_the_chat_gives_its_focus_to_stop_and_then_send(
+    visit: Visit, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "word_s", 0.1)
+    visit.page.get_by_label("Off").check()
+    visit.ask("Where is the cat?")
+    visit.expect_kept("✗ English, French was chosen")
+    stronger = visit.page.get_by_role("button", name="Try stronger")
+    for again in (visit.button("Retry"), stronger):
+        again.focus()
+        visit.page.keyboard.press("Enter")
+        expect_focus(visit, "Stop")
+        expect_focus(visit, "Send")
+    edit = visit.page.locator("#chat").get_by_role("button", name="Edit").first
+    edit.focus()
+    visit.page.keyboard.press("Enter")
+    visit.page.locator("#chat textarea").fill("forever")
+    visit.page.locator("#chat").get_by_role("button", name="Submit").focus()
+    visit.page.keyboard.press("Enter")
+    expect_focus(visit, "Stop")
+    visit.page.keyboard.press("Enter")
+    expect_focus(visit, "Send")
+
+
 def test_in_compare_the_focus_goes_to_stop_and_back(visit: Visit) -> None:
     open_tab(visit, "Compare")
     visit.page.get_by_role("textbox", name="Question for all three").fill("forever")

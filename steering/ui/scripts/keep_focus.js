@@ -1,10 +1,12 @@
 // A button that goes away, or cannot be pressed any more, gives its focus to the one in its place:
-// of those that share its class "in-place-…". Who has gone elsewhere meanwhile is left alone.
+// of those that share its class "in-place-…". What goes away within the chat, such as Retry or the
+// box of an edit, gives it to Send or Stop. Who has gone elsewhere meanwhile is left alone.
 () => {
   let group = null; // of the button that has the focus, or had it when it went away
   let begun = null; // which of them began it last
 
-  const groupOf = (node) => [...node.classList].find((name) => name.startsWith("in-place-"));
+  const groupOf = (node) => node.closest("#chat") ? "in-place-chat"
+    : [...node.classList].find((name) => name.startsWith("in-place-"));
   const isLost = () => document.activeElement === document.body || document.activeElement?.disabled;
 
   document.addEventListener("focusin", (event) => {
