@@ -5,6 +5,7 @@ Knows languages, methods and words, not what is done with a choice.
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -36,6 +37,7 @@ _NAMES = {
     "temperature": "creativity",
     "seed": "seed",
 }
+_SHORT_NAMES = json.dumps(list(_NAMES.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,14 @@ class Choices:
             self.language.change, self.level.change, self.method.change, self.is_damped.change,
             self.has_guard.change, self.max_new_tokens.change, self.temperature.change,
             self.seed.change,
+        ]  # fmt: skip
+
+    def changes_by_person(self) -> list[Callable[..., Dependency]]:
+        """Return the events of their changes by a person."""
+        return [
+            self.language.input, self.level.input, self.method.input, self.is_damped.input,
+            self.has_guard.input, self.max_new_tokens.input, self.temperature.input,
+            self.seed.input,
         ]  # fmt: skip
 
     def steering(self) -> list[Component]:
@@ -195,7 +205,7 @@ def read_link(
     chat: Chat,
     *,
     locale: str = "en",
-    kept: Mapping[str, str] | None = None,
+    kept: object = None,
 ) -> tuple[dict[str, Any], list[Told]]:
     """Return the values that a link and a browser wish at first, and what is wrong with them.
 
@@ -204,7 +214,8 @@ def read_link(
         accept_language: The browser's header, for the language where the link has none.
         chat: Says which languages there are.
         locale: Of whoever reads the problems.
-        kept: By name as in `Choices`, what holds where the link says nothing, if it can.
+        kept: What the browser has kept, from `keep_js`: it holds where the link says nothing. It
+            comes from a browser, so anything may be there.
 
     Returns:
         Values by name as in `Choices`, and problems with what the link says in them; what is wrong
@@ -218,9 +229,9 @@ def read_link(
                 found[name] = _read_value(name, query[short].strip(), chat)
             except (SteeringError, ValueError) as err:
                 problems.append(_problem(f"?{short}={query[short][:_SHOWN_LETTERS]}", err, locale))
-        elif kept is not None and name in kept:
+        elif isinstance(kept, Mapping) and short in kept:
             with contextlib.suppress(SteeringError, ValueError):  # of another day or model
-                found[name] = _read_value(name, kept[name], chat)
+                found[name] = _read_value(name, str(kept[short]), chat)
     if "language" not in found:
         found["language"] = first_choice(chat.languages, preferred_codes(accept_language))
     return found, problems
@@ -289,11 +300,29 @@ def _whole(value: object, otherwise: int) -> int:
 
 def link_js() -> str:
     """Return the function of the browser that makes a link of the choices' values."""
-    names = ", ".join(f"'{name}'" for name in _NAMES.values())
     return (
-        "(...values) => { const query = new URLSearchParams(); "
-        f"[{names}].forEach((name, place) => {{ const value = values[place]; "
-        "if (value !== null && value !== '') "
-        "query.set(name, value === true ? '1' : value === false ? '0' : String(value)); }); "
-        "return location.origin + location.pathname + '?' + query; }"
+        "(...values) => location.origin + location.pathname + '?' + "
+        f"new URLSearchParams(({_query_js()})(...values))"
+    )
+
+
+def keep_js() -> str:
+    """Return the function of the browser that makes of the choices' values what it is to keep.
+
+    What the address says of them is taken out of it, as it would hold again after a reload.
+    """
+    return (
+        "(...values) => { const address = new URL(location); "
+        f"{_SHORT_NAMES}.forEach(name => address.searchParams.delete(name)); "
+        "history.replaceState(history.state, '', address); "
+        f"return ({_query_js()})(...values); }}"
+    )
+
+
+def _query_js() -> str:
+    return (
+        f"(...values) => Object.fromEntries({_SHORT_NAMES}"
+        ".map((name, place) => [name, values[place]])"
+        ".filter(([, value]) => value !== null && value !== '')"
+        ".map(([name, value]) => [name, String(typeof value === 'boolean' ? +value : value)]))"
     )

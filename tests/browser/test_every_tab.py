@@ -128,7 +128,7 @@ def test_live_prompts_by_keyboard_alone(open_window: Callable[..., Visit]) -> No
 def test_what_fires_can_be_read_after_a_reload(open_window: Callable[..., Visit]) -> None:
     visit = open_window("Chat")
     visit.ask("Where is the cat?")
-    visit.expect("✓ French, as chosen")
+    visit.expect_kept("✓ French, as chosen")
     visit.page.reload()
     visit.expect("✓ French, as chosen")
     open_tab(visit, "Look inside")
@@ -162,23 +162,28 @@ def test_what_fires_by_keyboard_alone(open_window: Callable[..., Visit]) -> None
     expect(reading(visit)).to_contain_text("Read with the steering that wrote it: French, Normal")
 
 
-def test_after_a_reload_the_next_answer_is_in_the_language_of_the_last(
-    open_window: Callable[..., Visit], url: str
+def test_after_a_reload_everything_is_chosen_as_somebody_chose_it(
+    open_window: Callable[..., Visit],
 ) -> None:
-    visit = open_window("Chat", "ja")
-    visit.page.goto(url)  # without a language in the link
-    visit.button("Send").wait_for()
+    """Also where the link says something else: it was followed before."""
+    visit = open_window("Chat", "fr")
     language = visit.page.get_by_label("Answer language")
     language.click()
     visit.page.get_by_role("option", name=re.compile("Japanese")).last.click()
     visit.page.get_by_label("Strong").check()
-    visit.ask("Where is the cat?")
-    visit.expect("Japanese was chosen")
+    visit.page.get_by_text("Advanced", exact=True).click()
+    visit.page.get_by_label("Write a passage again").uncheck()
+    visit.page.get_by_label("Seed").fill("7")
+    visit.page.get_by_label("Seed").press("Tab")
     visit.page.reload()
-    visit.expect("Japanese was chosen")
+    visit.button("Send").wait_for()
 
     expect(language).to_have_value(re.compile("Japanese"))
     expect(visit.page.get_by_label("Strong")).to_be_checked()
+    visit.page.get_by_text("Advanced", exact=True).click()
+    expect(visit.page.get_by_label("Write a passage again")).not_to_be_checked()
+    expect(visit.page.get_by_label("Seed")).to_have_value("7")
+    expect(visit.page.get_by_label("Damp the other")).not_to_be_checked()
 
 
 @pytest.mark.parametrize("name", ["Compare", "Does it work?", "Look inside", "About & API"])

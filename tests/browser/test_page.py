@@ -132,6 +132,7 @@ def test_a_new_chat_forgets_also_while_an_answer_is_written(
 
     said = [message.content for message in engine.requests[-1].conversations[0]]
     assert said == ["¿Qué come el perro?"]
+    visit.expect_kept("✓ French, as chosen")
     visit.page.reload()
     visit.expect("✓ French, as chosen")
     expect(visit.page.locator("#chat .user.message")).to_have_count(1)

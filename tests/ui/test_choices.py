@@ -97,15 +97,20 @@ def test_what_a_link_says_wrongly_is_named_and_left_out(
 
 
 def test_what_the_browser_has_kept_holds_where_the_link_says_nothing(chat: Chat) -> None:
-    kept = {"language": "ja", "level": "strong"}
+    kept = {"lang": "ja", "steering": "strong", "guard": "0", "seed": "7"}
+    values = {"language": "ja", "level": "strong", "has_guard": False, "seed": 7}
 
-    assert read_link({}, "fr", chat, kept=kept) == (kept, [])
-    assert read_link({"lang": "en"}, "fr", chat, kept=kept) == ({**kept, "language": "en"}, [])
+    assert read_link({}, "fr", chat, kept=kept) == (values, [])
+    assert read_link({"lang": "en"}, "fr", chat, kept=kept) == ({**values, "language": "en"}, [])
 
 
-def test_what_was_kept_for_another_model_is_left_out_in_silence(chat: Chat) -> None:
-    kept = {"language": "xx", "level": "enormous"}
-
+@pytest.mark.parametrize(
+    "kept",
+    [{"lang": "xx", "steering": "enormous", "seed": None, "length": [3]}, None, "x", ["lang"]],
+)
+def test_what_was_kept_for_another_model_or_is_broken_is_left_out_in_silence(
+    kept: object, chat: Chat
+) -> None:
     assert read_link({}, "ja", chat, kept=kept) == ({"language": "ja"}, [])
 
 
@@ -209,7 +214,7 @@ def test_every_method_can_be_chosen(choices: Choices) -> None:
 
 def test_a_link_names_every_choice_in_the_order_of_its_components(choices: Choices) -> None:
     function = link_js()
-    places = [function.index(f"'{name}'") for name in FULL]
+    places = [function.index(f'"{name}"') for name in FULL]
 
     assert len(choices.all()) == len(FULL)
     assert places == sorted(places)

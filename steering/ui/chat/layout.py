@@ -15,9 +15,9 @@ from steering.ui.head import Head
 from steering.ui.scripts import in_place
 from steering.ui.strings import label, say
 
-# Where the browser keeps the chat. Gradio enciphers it, by a key that has to outlive the server;
-# it is no secret, as whoever can read the browser's storage can read the page as well.
-_KEPT_AS, _KEPT_BY = "langsteer.chat", "langsteer"
+# Where the browser keeps the chat and the choices. Gradio enciphers it, by a key that has to
+# outlive the server; it is no secret, as whoever can read the browser's storage can read the page.
+_KEPT_AS, _CHOICES_KEPT_AS, _KEPT_BY = "langsteer.chat", "langsteer.choices", "langsteer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Parts:
     edited: gr.State  # which question is asked in other words, and these
     records: gr.State  # what each answer was made with
     kept: gr.BrowserState  # the chat and its records, across reloads
+    kept_choices: gr.BrowserState  # what somebody chose last, as in a link
 
 
 def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
@@ -72,6 +73,7 @@ def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
         wish=gr.State(None), turn=gr.State(""), edited=gr.State(None),
         records=gr.State([]),
         kept=gr.BrowserState(None, storage_key=_KEPT_AS, secret=_KEPT_BY),
+        kept_choices=gr.BrowserState(None, storage_key=_CHOICES_KEPT_AS, secret=_KEPT_BY),
     )  # fmt: skip
 
 

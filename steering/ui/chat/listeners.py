@@ -9,14 +9,20 @@ from gradio.events import Dependency, api
 from steering.ui.asking import Chat
 from steering.ui.chat.endpoint import make_endpoint
 from steering.ui.chat.layout import Parts, invitation
-from steering.ui.chat.transcript import last_choices, to_json, to_markdown
+from steering.ui.chat.transcript import to_json, to_markdown
 from steering.ui.chat.turns import Turns
-from steering.ui.choices import open_with, read_link
+from steering.ui.choices import keep_js, open_with, read_link
 from steering.ui.downloading import copy_plainly, download_on_click
 from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates
 from steering.ui.head import head_html
 from steering.ui.making.listeners import SetListeners
 from steering.ui.strings import Told, in_locale, locale_of
+
+_IN_BROWSER: dict[str, Any] = {
+    "js": keep_js(),
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}
 
 
 def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
@@ -50,6 +56,9 @@ def _connect_asking(parts: Parts, turns: Turns) -> None:
         begun = checked.success(turns.begin, values, [parts.box, *state], **QUICK)
         _finish_turn(parts, turns, begun)
     stronger = parts.chat.option_select(turns.choose_stronger, None, parts.choices.level, **QUICK)
+    shown = (parts.choices.all(), parts.kept_choices)
+    gr.on(parts.choices.changes_by_person(), None, *shown, **_IN_BROWSER)
+    stronger.success(None, *shown, **_IN_BROWSER)
     for again in (parts.chat.retry, stronger.success):
         checked = again(turns.check_question, asked, None, **CHECK)
         begun = checked.success(turns.begin_again, values, state, **QUICK)
@@ -98,10 +107,10 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
     def look(request: gr.Request, kept: object = None) -> tuple[dict[str, Any], list[Told]]:
         accepted, locale = request.headers.get("accept-language"), locale_of(request)
         link = dict(request.query_params)
-        return read_link(link, accepted, chat, locale=locale, kept=last_choices(kept))
+        return read_link(link, accepted, chat, locale=locale, kept=kept)
 
-    def begin(kept: object, request: gr.Request) -> Updates:
-        wished, _ = look(request, kept)
+    def begin(kept: object, kept_choices: object, request: gr.Request) -> Updates:
+        wished, _ = look(request, kept_choices)
         return {
             parts.box: gr.Textbox(interactive=True),
             **{one: open_with(wished, name) for name, one in named.items()},
@@ -117,7 +126,7 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
     news = [head.status, parts.send, head.timer]
     begun = [parts.box, *named.values(), parts.chat, parts.records, parts.wish, *news]
     page.load(greet, None, [head.words, parts.chat], **QUICK)
-    page.load(begin, parts.kept, begun, **QUICK)
+    page.load(begin, [parts.kept, parts.kept_choices], begun, **QUICK)
     page.load(warn, None, None, **CHECK)  # outside of the queue, a warning reaches nobody
     head.timer.tick(turns.look_at_model, None, news, **QUICK)
 

@@ -13,7 +13,7 @@ from steering.generation import ReplyUpdate
 from steering.methods import resolve_strength
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import hash_neuron_set
-from steering.ui.asking import NO_LANGUAGE, Chat, Wish
+from steering.ui.asking import Chat, Wish
 from steering.ui.chat.messages import ShownMessage, is_answer, to_plain
 
 # One answer's settings, as JSON has them.
@@ -103,18 +103,6 @@ def restore(kept: object) -> tuple[list[ShownMessage], list[Record]]:
     except (KeyError, TypeError, AttributeError, ValueError):
         return [], []
     return history, records
-
-
-def last_choices(kept: object) -> dict[str, str]:
-    """Return language and level that the last answer of what was kept was asked for with.
-
-    By their names among the choices, as texts of a link; from a browser, so anything may be there.
-    """
-    _, records = restore(kept)
-    if not records:
-        return {}
-    language, level = records[-1].get("language"), records[-1].get("steering")
-    return {"language": str(language or NO_LANGUAGE), "level": str(level)}
 
 
 def records_of(history: Sequence[ShownMessage], records: Sequence[Record]) -> list[Record]:

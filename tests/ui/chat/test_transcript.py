@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from steering.ui.chat.messages import Stray, show_answer, show_question, show_rewrites
-from steering.ui.chat.transcript import keep, last_choices, records_of, to_json, to_markdown
+from steering.ui.chat.transcript import records_of, to_json, to_markdown
 
 HISTORY = [
     show_question("Where is <b>it</b>?"),
@@ -52,23 +50,3 @@ def test_a_shorter_history_has_fewer_records() -> None:
     assert records_of(HISTORY, RECORDS) == RECORDS
     assert records_of(HISTORY[:4], RECORDS) == RECORDS[:1]
     assert records_of([], RECORDS) == []
-
-
-@pytest.mark.parametrize(
-    ("record", "expected"),
-    [
-        ({"language": "ja", "steering": "strong"}, {"language": "ja", "level": "strong"}),
-        ({"language": None, "steering": "off"}, {"language": "none", "level": "off"}),
-    ],
-)
-def test_the_last_answer_says_what_was_chosen(
-    record: dict[str, object], expected: dict[str, str]
-) -> None:
-    kept = {"format": "langsteer-chat/1", "history": [], "records": [{"language": "en"}, record]}
-
-    assert last_choices(kept) == expected
-
-
-@pytest.mark.parametrize("kept", [None, [], {"format": "of another day"}, keep([], [])])
-def test_where_nothing_was_kept_nothing_was_chosen(kept: object) -> None:
-    assert last_choices(kept) == {}
