@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from steering.neuron_set import NeuronSet
 from tests.browser.served import served_page
@@ -21,25 +21,27 @@ def test_nobody_can_choose_or_ask_before_the_link_and_the_kept_chat_are_read(
     browser: Browser, url: str
 ) -> None:
     """What somebody chose before would be lost when they come."""
-    visit = Visit(browser.new_page())
-    visit.slow_down(500)
+    visit, held = Visit(browser.new_page()), list[Route]()
+    visit.page.route("**/run/predict*", lambda route: held.append(route))
     visit.page.goto(url + "?lang=ja&steering=strong&seed=7")
-    visit.page.get_by_text("Advanced", exact=True).click()
-    choices = [
-        (visit.page.get_by_label("Answer language"), re.compile("Japanese")),
-        (visit.page.get_by_label("Seed"), "7"),
-    ]
-    for choice, _ in choices:
-        expect(choice).to_be_disabled()
-    expect(visit.page.get_by_label("Strong")).to_be_disabled()
-    expect(visit.page.get_by_role("textbox", name="Message")).to_be_disabled()
-    expect(visit.page.get_by_role("textbox", name="Message")).to_be_enabled()
-    for choice, value in choices:
-        assert choice.is_enabled()
-        expect(choice).to_have_value(value)
-    assert visit.page.get_by_label("Strong").is_enabled()
-    expect(visit.page.get_by_label("Strong")).to_be_checked()
-    visit.page.close()
+    page = visit.page
+    page.get_by_text("Advanced", exact=True).click()
+    language, seed = page.get_by_label("Answer language"), page.get_by_label("Seed")
+    strong, message = page.get_by_label("Strong"), page.get_by_role("textbox", name="Message")
+    closed = [language, seed, strong, message]
+    for part in closed:
+        expect(part).to_be_disabled()
+    assert held
+    for route in held:
+        route.continue_()
+    page.unroute("**/run/predict*")
+    for part in closed:
+        expect(part).to_be_enabled()
+
+    expect(language).to_have_value(re.compile("Japanese"))
+    expect(seed).to_have_value("7")
+    expect(strong).to_be_checked()
+    page.close()
     assert visit.complaints == []
 
 

@@ -35,13 +35,6 @@ class Visit:
         if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1":
             self.complaints.append(f"asked {request.url}")
 
-    def slow_down(self, latency_ms: int) -> None:
-        """Let everything that the browser asks for take so much longer."""
-        line = self.page.context.new_cdp_session(self.page)
-        conditions = {"latency": latency_ms, "downloadThroughput": -1, "uploadThroughput": -1}
-        line.send("Network.enable")
-        line.send("Network.emulateNetworkConditions", {"offline": False, **conditions})
-
     def open(self, url: str, query: str = "?lang=fr") -> None:
         self.page.goto(url + query)
         self.button("Send").wait_for()
