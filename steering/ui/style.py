@@ -110,7 +110,14 @@ button { unicode-bidi: plaintext; }
 .info-text, #inside-table th span, #inside-table .label {
   unicode-bidi: plaintext;
 }
-.info-text { text-align: left; }
+.info-text { text-align: start; }
+/* To those who read from the right, the page runs from there; a component alone would not. */
+html:lang(ar) .gradio-container, html:lang(ar) textarea, html:lang(ar) [data-testid="block-info"],
+html:lang(ar) .block[dir="ltr"]:not(:has(.cm-editor)) { direction: rtl; }
+html:lang(ar) [role="combobox"] { unicode-bidi: plaintext; text-align: right; }
+html:lang(ar) pre, html:lang(ar) .slider_input_container { direction: ltr; text-align: left; }
+html:lang(ar) .icon-wrap { right: auto; left: 1.25rem; }
+html:lang(ar) label > input + span { margin: 0 .5rem 0 0; }
 .placeholder p { unicode-bidi: plaintext; }
 .trouble span, .badge span, .note span { color: inherit; }
 #chat pre { direction: ltr; unicode-bidi: isolate; }

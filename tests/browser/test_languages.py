@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from steering.errors import GenerationError, SettingsError
 from steering.ui.asking import Chat
@@ -149,3 +149,29 @@ def test_under_an_arabic_browser_what_the_page_makes_runs_from_the_right(
         page.get_by_role("tab", name=say("tab_about", "ar")).click()
         expect(page.get_by_text(say("about_origin", "ar"))).to_be_visible()
         assert directions(page, ".about-facts th") == {"rtl"}
+
+
+@pytest.mark.parametrize(("locale", "from_the_right"), [("ar", True), ("fr", False)])
+def test_under_an_arabic_browser_the_page_is_laid_out_from_the_right(
+    locale: str, from_the_right: bool, browser: Browser, url: str
+) -> None:
+    def left_of(part: Locator) -> float:
+        box = part.bounding_box()
+        assert box
+        return box["x"]
+
+    with page_in(browser, locale, url + "?lang=fr") as page:
+        levels = page.locator("#level label")
+        pairs = [
+            (page.get_by_role("tab").first, page.get_by_role("tab").last),
+            (levels.first, levels.last),
+            (levels.first.locator("input"), levels.first.locator("span")),
+            (page.locator("#box"), page.get_by_role("button", name=say("send", locale))),
+        ]
+        for first, second in pairs:
+            assert (left_of(first) > left_of(second)) == from_the_right
+        page.get_by_role("tab", name=say("tab_about", locale)).click()
+        expect(page.locator(".cm-editor").first).to_be_visible()
+
+        assert directions(page, ".cm-content") == {"ltr"}
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
