@@ -116,7 +116,8 @@ class TokenChooser:
         chosen: list[int] = scores.argmax(dim=-1).tolist()
         for places, warpers in self._groups:
             part = scores[places] if len(places) < len(self._rows) else scores
-            drawn = _draw(warpers(_NO_IDS, part), [self._rows[p].draws for p in places])
+            warped = warpers(_NO_IDS, cast("torch.FloatTensor", part))
+            drawn = _draw(warped, [self._rows[p].draws for p in places])
             for place, token in zip(places, drawn, strict=True):
                 chosen[place] = token
         return chosen
