@@ -115,9 +115,9 @@ class ApiAsker:
         """Ask, and leave midway after a time."""
         started, heard = time.perf_counter(), Heard(question)
         try:
-            async with asyncio.timeout(LIMIT_S if leave_after_s is None else leave_after_s):
-                await self._read(question, heard, started)
-        except TimeoutError:
+            limit_s = LIMIT_S if leave_after_s is None else leave_after_s
+            await asyncio.wait_for(self._read(question, heard, started), limit_s)
+        except asyncio.TimeoutError:  # its own name until Python 3.11
             heard.has_left = leave_after_s is not None
             heard.error = "" if heard.has_left else f"no end after {LIMIT_S:g} s"
         except Exception as err:  # the library has many, and each is an answer that did not come

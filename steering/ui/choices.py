@@ -19,7 +19,7 @@ from steering.languages import Language, parse_language
 from steering.methods import METHODS, parse_method
 from steering.ui.asking import LEVELS, NO_LANGUAGE, Chat, Wish
 from steering.ui.share_link import offer_link
-from steering.ui.strings import Told, label, preferred_codes, say
+from steering.ui.strings import Told, label, locale_of, preferred_codes, say
 from steering.ui.wording import Refusal, tell
 
 _STEPS = 0.1  # of the slider of creativity
@@ -37,7 +37,8 @@ _NAMES = {
     "temperature": "creativity",
     "seed": "seed",
 }
-_SHORT_NAMES = json.dumps(list(_NAMES.values()))
+# Of the browser: a choice's value as it stands in a link.
+_AS_TEXT = "value => String(typeof value === 'boolean' ? +value : value)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,19 @@ class Choices:
             self.seed.change,
         ]  # fmt: skip
 
-    def changes_by_person(self) -> list[Callable[..., Dependency]]:
-        """Return the events of their changes by a person."""
-        return [
-            self.language.input, self.level.input, self.method.input, self.is_damped.input,
-            self.has_guard.input, self.max_new_tokens.input, self.temperature.input,
-            self.seed.input,
-        ]  # fmt: skip
+    def chosen(self) -> dict[str, list[Callable[..., Dependency]]]:
+        """Return the events of a person's own choices, by the components' names."""
+        length, creativity = self.max_new_tokens, self.temperature
+        return {
+            "language": [self.language.input],
+            "level": [self.level.input],
+            "method": [self.method.input],
+            "is_damped": [self.is_damped.input],
+            "has_guard": [self.has_guard.input],
+            "max_new_tokens": [length.input, length.release],  # also when it is set back
+            "temperature": [creativity.input, creativity.release],
+            "seed": [self.seed.input],
+        }
 
     def steering(self) -> list[Component]:
         """Return those that mean something only where there is a neuron set."""
@@ -191,12 +198,14 @@ def first_choice(languages: Sequence[Language], wanted: Sequence[str] = ()) -> s
     return next(code for code in preferred if code in codes)
 
 
-def wanted_codes(request: gr.Request | None) -> list[str]:
-    """Return the languages that a link and a browser wish for, the most wanted first."""
+def read_wishes(
+    request: gr.Request | None, chat: Chat, kept: object = None
+) -> tuple[dict[str, Any], list[Told]]:
+    """Return what `read_link` does of the link and the browser that a request names."""
     if request is None:
-        return []
-    named = dict(request.query_params).get(_NAMES["language"], "").strip().lower()
-    return [named, *preferred_codes(request.headers.get("accept-language"))]
+        return read_link({}, None, chat, kept=kept)
+    link, accepted = dict(request.query_params), request.headers.get("accept-language")
+    return read_link(link, accepted, chat, locale=locale_of(request), kept=kept)
 
 
 def read_link(
@@ -214,8 +223,8 @@ def read_link(
         accept_language: The browser's header, for the language where the link has none.
         chat: Says which languages there are.
         locale: Of whoever reads the problems.
-        kept: What the browser has kept, from `keep_js`: it holds where the link says nothing. It
-            comes from a browser, so anything may be there.
+        kept: What the browser has kept, from `keep_js`: it holds where the link says nothing that
+            can be. It comes from a browser, so anything may be there.
 
     Returns:
         Values by name as in `Choices`, and problems with what the link says in them; what is wrong
@@ -224,12 +233,14 @@ def read_link(
     problems: list[Told] = []
     found: dict[str, Any] = {}
     for name, short in _NAMES.items():
-        if short in query and query[short].strip():
+        asked = query.get(short, "").strip()
+        if asked or (name == "method" and short in query):  # the model's own has no name
             try:
-                found[name] = _read_value(name, query[short].strip(), chat)
+                found[name] = _read_value(name, asked, chat)
+                continue
             except (SteeringError, ValueError) as err:
                 problems.append(_problem(f"?{short}={query[short][:_SHOWN_LETTERS]}", err, locale))
-        elif isinstance(kept, Mapping) and short in kept:
+        if isinstance(kept, Mapping) and short in kept:
             with contextlib.suppress(SteeringError, ValueError):  # of another day or model
                 found[name] = _read_value(name, str(kept[short]), chat)
     if "language" not in found:
@@ -260,7 +271,8 @@ def _read_value(name: str, text: str, chat: Chat) -> Any:
     if name == "level":
         return chat.read_wish("", text).level
     if name == "method":
-        parse_method(text)
+        if text:
+            parse_method(text)
         return text
     if name in ("is_damped", "has_guard"):
         if text not in ("0", "1"):
@@ -301,28 +313,28 @@ def _whole(value: object, otherwise: int) -> int:
 def link_js() -> str:
     """Return the function of the browser that makes a link of the choices' values."""
     return (
-        "(...values) => location.origin + location.pathname + '?' + "
-        f"new URLSearchParams(({_query_js()})(...values))"
+        f"(...values) => {{ const query = new URLSearchParams(); const asText = {_AS_TEXT}; "
+        f"{json.dumps(list(_NAMES.values()))}.forEach((name, place) => {{ "
+        "if (values[place] !== null) query.set(name, asText(values[place])); }); "
+        "return location.origin + location.pathname + '?' + query; }"
     )
 
 
-def keep_js() -> str:
-    """Return the function of the browser that makes of the choices' values what it is to keep.
+def keep_js(name: str) -> str:
+    """Return the function of the browser that adds one choice to what is kept of them.
 
-    What the address says of them is taken out of it, as it would hold again after a reload.
+    It also writes it into the address, which holds again after a reload: in this window alone.
+
+    Args:
+        name: The component's, as in `Choices`.
     """
+    short = json.dumps(_NAMES[name])
     return (
-        "(...values) => { const address = new URL(location); "
-        f"{_SHORT_NAMES}.forEach(name => address.searchParams.delete(name)); "
-        "history.replaceState(history.state, '', address); "
-        f"return ({_query_js()})(...values); }}"
-    )
-
-
-def _query_js() -> str:
-    return (
-        f"(...values) => Object.fromEntries({_SHORT_NAMES}"
-        ".map((name, place) => [name, values[place]])"
-        ".filter(([, value]) => value !== null && value !== '')"
-        ".map(([name, value]) => [name, String(typeof value === 'boolean' ? +value : value)]))"
+        f"(value, kept) => {{ const all = {{...kept}}, address = new URL(location); "
+        f"delete all[{short}]; address.searchParams.delete({short}); "
+        f"if (value !== null) {{ all[{short}] = ({_AS_TEXT})(value); "
+        f"address.searchParams.set({short}, all[{short}]); }} "
+        "if (address.href !== location.href) "
+        "try { history.replaceState(history.state, '', address); } catch {} "  # Safari counts them
+        "return all; }"
     )

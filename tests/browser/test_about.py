@@ -166,6 +166,7 @@ def test_where_the_browser_refuses_to_copy_the_link_is_there_to_be_copied(
 
     expect(field).to_be_focused()
     assert field.input_value().startswith(f"{url}?lang=fr&")
+    assert "&method=&" in field.input_value()  # the model's own, whatever the other has kept
     assert field.get_attribute("readonly") is not None
     assert page.evaluate("getSelection().toString()") == field.input_value()
     expect(page.get_by_text("The browser does not allow copying.")).to_be_visible()

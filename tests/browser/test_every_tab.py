@@ -162,10 +162,10 @@ def test_what_fires_by_keyboard_alone(open_window: Callable[..., Visit]) -> None
     expect(reading(visit)).to_contain_text("Read with the steering that wrote it: French, Normal")
 
 
-def test_after_a_reload_everything_is_chosen_as_somebody_chose_it(
-    open_window: Callable[..., Visit],
+@pytest.mark.parametrize("is_reload", [True, False])
+def test_what_somebody_chose_is_there_after_a_reload_and_on_a_later_visit(
+    is_reload: bool, open_window: Callable[..., Visit], url: str
 ) -> None:
-    """Also where the link says something else: it was followed before."""
     visit = open_window("Chat", "fr")
     language = visit.page.get_by_label("Answer language")
     language.click()
@@ -175,7 +175,8 @@ def test_after_a_reload_everything_is_chosen_as_somebody_chose_it(
     visit.page.get_by_label("Write a passage again").uncheck()
     visit.page.get_by_label("Seed").fill("7")
     visit.page.get_by_label("Seed").press("Tab")
-    visit.page.reload()
+    expect(visit.page).to_have_url(f"{url}?lang=ja&steering=strong&guard=0&seed=7")
+    visit.page.reload() if is_reload else visit.page.goto(url)
     visit.button("Send").wait_for()
 
     expect(language).to_have_value(re.compile("Japanese"))
@@ -184,6 +185,18 @@ def test_after_a_reload_everything_is_chosen_as_somebody_chose_it(
     expect(visit.page.get_by_label("Write a passage again")).not_to_be_checked()
     expect(visit.page.get_by_label("Seed")).to_have_value("7")
     expect(visit.page.get_by_label("Damp the other")).not_to_be_checked()
+
+
+def test_a_slider_that_is_set_back_is_kept_as_it_is(open_window: Callable[..., Visit]) -> None:
+    visit = open_window("Chat")
+    visit.page.get_by_text("Advanced", exact=True).click()
+    number = visit.page.get_by_label("number input for Creativity")
+    number.fill("0.5")
+    number.press("Tab")
+    expect(visit.page).to_have_url(re.compile("creativity=0.5"))
+    visit.page.get_by_label("Reset to default value").last.click()
+
+    expect(visit.page).to_have_url(re.compile(r"creativity=0(&|$)"))
 
 
 @pytest.mark.parametrize("name", ["Compare", "Does it work?", "Look inside", "About & API"])

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, expect
 
 from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
+from tests.browser.contrast import contrast
 from tests.browser.served import served_page
 from tests.browser.visit import Visit
 from tests.toy import FR
@@ -29,16 +30,6 @@ def engine(load_tiny: Callable[..., LoadedModel]) -> ScriptedEngine:
 def url(engine: ScriptedEngine, toy_set: NeuronSet) -> Iterator[str]:
     with served_page(toy_set, engine) as url:
         yield url
-
-
-@pytest.fixture
-def visit(browser: Browser, url: str) -> Iterator[Visit]:
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    visit = Visit(context.new_page())
-    visit.open(url)
-    yield visit
-    context.close()
-    assert visit.complaints == []
 
 
 def open_tab(visit: Visit, name: str = "Look inside") -> None:
@@ -205,16 +196,3 @@ def test_a_phone_needs_no_sideways_scrolling(scheme: str, browser: Browser, url:
         assert contrast(shown) >= 4.5
     context.close()
     assert visit.complaints == []
-
-
-def contrast(shown: Locator) -> float:
-    """The contrast of an element's letters to its own ground, as WCAG counts it."""
-    script = (
-        "node => { const style = getComputedStyle(node); "
-        "const light = text => { const [r, g, b] = text.match(/[\\d.]+/g).slice(0, 3)"
-        ".map(Number).map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : "
-        "((c + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; }; "
-        "const [a, b] = [light(style.color), light(style.backgroundColor)]; "
-        "return (Math.max(a, b) + .05) / (Math.min(a, b) + .05); }"
-    )
-    return float(shown.evaluate(script))

@@ -145,6 +145,24 @@ def test_what_goes_away_in_the_chat_gives_its_focus_to_stop_and_then_send(
     expect_focus(visit, "Send")
 
 
+def test_who_uses_a_mouse_in_the_chat_or_cancels_an_edit_gets_no_focus(visit: Visit) -> None:
+    visit.ask("Where is the cat?")
+    visit.expect_kept("✓ French, as chosen")
+    chat = visit.page.locator("#chat")
+    chat.get_by_role("button", name="Edit").first.focus()
+    visit.page.keyboard.press("Enter")
+    chat.get_by_role("button", name="Cancel").focus()
+    visit.page.keyboard.press("Enter")
+    expect(chat.locator("textarea")).to_have_count(0)
+    expect(visit.page.locator("button:focus")).to_have_count(0)
+    visit.button("Retry").click()
+    visit.button("Stop").wait_for()
+    expect(visit.page.locator("button:focus")).to_have_count(0)
+    visit.expect_kept("✓ French, as chosen")
+
+    expect(visit.page.locator("button:focus")).to_have_count(0)
+
+
 def test_in_compare_the_focus_goes_to_stop_and_back(visit: Visit) -> None:
     open_tab(visit, "Compare")
     visit.page.get_by_role("textbox", name="Question for all three").fill("forever")

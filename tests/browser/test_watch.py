@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.accessibility import find_violations
+from tests.browser.contrast import contrast
 from tests.browser.scripted_server import scripted_server
-from tests.browser.test_page import contrast
 from tests.browser.visit import Visit
 from tests.started import free_port
 

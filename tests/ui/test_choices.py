@@ -18,7 +18,7 @@ from steering.ui.choices import (
     link_js,
     open_with,
     read_link,
-    wanted_codes,
+    read_wishes,
 )
 from steering.ui.strings import read_strings
 
@@ -114,6 +114,19 @@ def test_what_was_kept_for_another_model_or_is_broken_is_left_out_in_silence(
     assert read_link({}, "ja", chat, kept=kept) == ({"language": "ja"}, [])
 
 
+def test_what_was_kept_holds_where_the_link_is_wrong(chat: Chat) -> None:
+    values, problems = read_link({"lang": "xx"}, "fr", chat, kept={"lang": "ja"})
+
+    assert values["language"] == "ja"
+    assert len(problems) == 1
+
+
+def test_a_link_can_name_the_models_own_method(chat: Chat) -> None:
+    values, _ = read_link({"method": ""}, None, chat, kept={"method": "lape"})
+
+    assert values["method"] == ""
+
+
 def test_all_problems_of_a_link_are_named_and_the_rest_of_it_counts(chat: Chat) -> None:
     values, problems = read_link({**FULL, "lang": "xx", "length": "-3"}, "ja", chat)
 
@@ -172,11 +185,14 @@ def test_the_link_decides_the_first_language_then_the_browser(
     request = gr.Request(query_params=query, headers=headers)
 
     assert read_link(query, header, chat)[0]["language"] == code
-    assert first_choice(chat.languages, wanted_codes(request)) == code
+    assert read_wishes(request, chat) == read_link(query, header, chat)
 
 
-def test_nobody_who_asks_wishes_for_nothing() -> None:
-    assert wanted_codes(None) == []
+def test_nobody_who_asks_wishes_for_what_was_kept(chat: Chat) -> None:
+    assert read_wishes(None, chat, {"lang": "ja"}) == ({"language": "ja"}, [])
+
+
+def test_without_the_languages_that_are_wanted_none_is_chosen() -> None:
     assert first_choice((EN,)) == NO_LANGUAGE
     assert first_choice(()) == NO_LANGUAGE
 

@@ -1,7 +1,5 @@
 """Connects the chat: which listener runs when."""
 
-from typing import Any
-
 import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency, api
@@ -11,18 +9,12 @@ from steering.ui.chat.endpoint import make_endpoint
 from steering.ui.chat.layout import Parts, invitation
 from steering.ui.chat.transcript import to_json, to_markdown
 from steering.ui.chat.turns import Turns
-from steering.ui.choices import keep_js, open_with, read_link
+from steering.ui.choices import keep_js, open_with, read_wishes
 from steering.ui.downloading import copy_plainly, download_on_click
 from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates
 from steering.ui.head import head_html
 from steering.ui.making.listeners import SetListeners
-from steering.ui.strings import Told, in_locale, locale_of
-
-_IN_BROWSER: dict[str, Any] = {
-    "js": keep_js(),
-    "show_progress": "hidden",
-    "api_visibility": "private",
-}
+from steering.ui.strings import in_locale, locale_of
 
 
 def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
@@ -39,7 +31,11 @@ def connect(page: gr.Blocks, parts: Parts, chat: Chat, model: str) -> None:
     download_on_click(parts.as_markdown, to_markdown, shown, name="langsteer-chat.md")
     _begin_page(page, parts, turns, chat, model)
     if chat.maker is not None and parts.head.panel is not None:
-        _offer_set(page, SetListeners(parts.choices, parts.head.panel, chat.maker))
+        _offer_set(
+            page,
+            SetListeners(parts.choices, parts.head.panel, chat, chat.maker),
+            parts.kept_choices,
+        )
     api(make_endpoint(chat), api_name="chat", **ON_MODEL)
 
 
@@ -56,9 +52,7 @@ def _connect_asking(parts: Parts, turns: Turns) -> None:
         begun = checked.success(turns.begin, values, [parts.box, *state], **QUICK)
         _finish_turn(parts, turns, begun)
     stronger = parts.chat.option_select(turns.choose_stronger, None, parts.choices.level, **QUICK)
-    shown = (parts.choices.all(), parts.kept_choices)
-    gr.on(parts.choices.changes_by_person(), None, *shown, **_IN_BROWSER)
-    stronger.success(None, *shown, **_IN_BROWSER)
+    _keep_choices(parts, stronger)
     for again in (parts.chat.retry, stronger.success):
         checked = again(turns.check_question, asked, None, **CHECK)
         begun = checked.success(turns.begin_again, values, state, **QUICK)
@@ -67,6 +61,17 @@ def _connect_asking(parts: Parts, turns: Turns) -> None:
     # The page shows the new words already: where they are refused, the chat is as it was.
     checked.failure(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
     _finish_turn(parts, turns, checked.success(turns.begin_edited, values, state, **QUICK))
+
+
+def _keep_choices(parts: Parts, stronger: Dependency) -> None:
+    """Let the browser keep what a person chooses, or takes up; what a link says it does not."""
+    events, kept = parts.choices.chosen(), parts.kept_choices
+    in_browser = {"show_progress": "hidden", "api_visibility": "private"}
+    for name, component in parts.choices.named():
+        for chosen in events[name]:
+            chosen(None, [component, kept], kept, js=keep_js(name), **in_browser)
+    level = parts.choices.level
+    stronger.success(None, [level, kept], kept, js=keep_js("level"), **in_browser)
 
 
 def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
@@ -90,10 +95,10 @@ def _finish_turn(parts: Parts, turns: Turns, begun: Dependency) -> None:
 
 
 def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: str) -> None:
-    """Show what the link and the browser's own memory say, and open what can be chosen and asked.
+    """Show what the link and the browser's own memory say, and open what can be chosen.
 
-    All in one answer of the server: until it is there everything is closed, as what somebody chose
-    or asked meanwhile would be lost in it.
+    In one answer of the server: until it is there the choices and the message are closed, as what
+    somebody chose meanwhile would be lost in it.
     """
     is_closed = set() if chat.neurons is not None else set(parts.choices.steering())
     named = {name: one for name, one in parts.choices.named() if one not in is_closed}
@@ -104,39 +109,34 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
         words = head_html(model, has_set=chat.neurons is not None, locale=locale)
         return {head.words: words, parts.chat: gr.Chatbot(placeholder=invitation(model, locale))}
 
-    def look(request: gr.Request, kept: object = None) -> tuple[dict[str, Any], list[Told]]:
-        accepted, locale = request.headers.get("accept-language"), locale_of(request)
-        link = dict(request.query_params)
-        return read_link(link, accepted, chat, locale=locale, kept=kept)
-
-    def begin(kept: object, kept_choices: object, request: gr.Request) -> Updates:
-        wished, _ = look(request, kept_choices)
+    def begin(kept_choices: object, request: gr.Request) -> Updates:
+        wished, _ = read_wishes(request, chat, kept_choices)
         return {
             parts.box: gr.Textbox(interactive=True),
             **{one: open_with(wished, name) for name, one in named.items()},
-            **turns.restore(kept, request),
             **turns.look_at_model(request),
         }
 
     def warn(request: gr.Request) -> None:
-        locale = locale_of(request)
-        for problem in look(request)[1]:
-            gr.Warning(in_locale(problem.html, locale))
+        for problem in read_wishes(request, chat)[1]:
+            gr.Warning(in_locale(problem.html, locale_of(request)))
 
     news = [head.status, parts.send, head.timer]
-    begun = [parts.box, *named.values(), parts.chat, parts.records, parts.wish, *news]
     page.load(greet, None, [head.words, parts.chat], **QUICK)
-    page.load(begin, [parts.kept, parts.kept_choices], begun, **QUICK)
+    # By itself: a chat that gradio of today refuses is not to keep the page closed.
+    page.load(turns.restore, parts.kept, [parts.chat, parts.records, parts.wish], **QUICK)
+    page.load(begin, parts.kept_choices, [parts.box, *named.values(), *news], **QUICK)
     page.load(warn, None, None, **CHECK)  # outside of the queue, a warning reaches nobody
     head.timer.tick(turns.look_at_model, None, news, **QUICK)
 
 
-def _offer_set(page: gr.Blocks, offer: SetListeners) -> None:
+def _offer_set(page: gr.Blocks, offer: SetListeners, kept: gr.BrowserState) -> None:
     """Offer to make a missing set, show how it goes, and open the choices once it is there."""
     panel = offer.panel
     shown = [panel.column, panel.words, panel.make, panel.stop, panel.timer, panel.seen]
+    asked = [panel.seen, kept]
     outputs = [*shown, *offer.choices.steering()]
-    page.load(offer.look, panel.seen, outputs, **QUICK)
-    panel.timer.tick(offer.look, panel.seen, outputs, **QUICK)
-    panel.make.click(offer.start, panel.seen, outputs, **QUICK)
-    panel.stop.click(offer.stop, panel.seen, outputs, **QUICK)
+    page.load(offer.look, asked, outputs, **QUICK)
+    panel.timer.tick(offer.look, asked, outputs, **QUICK)
+    panel.make.click(offer.start, asked, outputs, **QUICK)
+    panel.stop.click(offer.stop, asked, outputs, **QUICK)

@@ -209,7 +209,8 @@ class Turns:
         request: gr.Request | None = None,
     ) -> Updates:
         """Make ready for the next message, whether the turn ended well or not."""
-        self._stops.take_down(turn)  # asked for after the turn's last word
+        if self._stops.take_down(turn):  # "New chat", after the turn's last word
+            history, records = [], []
         self._sessions.leave(request)
         parts = self._parts
         history, records = close_last(history, records, locale_of(request))

@@ -3,12 +3,13 @@
 Knows components and who makes the set, not how.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import gradio as gr
 
-from steering.ui.asking import NO_LANGUAGE
-from steering.ui.choices import Choices, first_choice, language_choices, wanted_codes
+from steering.ui.asking import NO_LANGUAGE, Chat
+from steering.ui.choices import Choices, language_choices, open_with, read_wishes
 from steering.ui.events import Updates
 from steering.ui.making.maker import SetMaker
 from steering.ui.making.panel import PanelParts, panel_html
@@ -20,17 +21,18 @@ _OFFER, _SET = "offer", "set"  # what a page has shown
 class SetListeners:
     """The listeners of the panel of one page; people on all pages see the same set made."""
 
-    def __init__(self, choices: Choices, panel: PanelParts, maker: SetMaker) -> None:
-        self.choices, self._maker = choices, maker
+    def __init__(self, choices: Choices, panel: PanelParts, chat: Chat, maker: SetMaker) -> None:
+        self.choices, self._chat, self._maker = choices, chat, maker
         self.panel = panel
 
-    def look(self, seen: str, request: gr.Request | None = None) -> Updates:
+    def look(self, seen: str, kept: object, request: gr.Request | None = None) -> Updates:
         """Show how it stands; once there is a set, the timer has nothing more to do.
 
         Args:
             seen: What this page has shown before: whoever saw the offer is told of the set, and a
                 choice that was made since is left alone.
-            request: Says which language the link and the browser wish for.
+            kept: The choices that the browser has kept.
+            request: Says what the link and the browser wish.
         """
         panel, making = self.panel, self._maker.state()
         if seen == _SET:
@@ -55,33 +57,29 @@ class SetListeners:
             panel.seen: _OFFER if making.stage not in ("loading", "ready") else seen,
         }
         if making.stage == "ready":
-            shown |= self._open_choices(wanted_codes(request), is_news=seen == _OFFER)
+            is_news = seen == _OFFER
+            wished = {} if is_news else read_wishes(request, self._chat, kept)[0]
+            shown |= self._open_choices(wished, is_news=is_news)
         return shown
 
-    def start(self, seen: str, request: gr.Request | None = None) -> Updates:
+    def start(self, seen: str, kept: object, request: gr.Request | None = None) -> Updates:
         """Begin to make the set, unless somebody else did."""
         self._maker.start()
-        return self.look(seen, request)
+        return self.look(seen, kept, request)
 
-    def stop(self, seen: str, request: gr.Request | None = None) -> Updates:
+    def stop(self, seen: str, kept: object, request: gr.Request | None = None) -> Updates:
         """Stop making it, for everybody."""
         self._maker.stop()
-        return self.look(seen, request)
+        return self.look(seen, kept, request)
 
-    def _open_choices(self, wanted: Sequence[str], *, is_news: bool) -> Updates:
+    def _open_choices(self, wished: Mapping[str, Any], *, is_news: bool) -> Updates:
         """Let people choose among the set's languages; where it is news, nothing is chosen yet."""
-        neurons = self._maker.neurons
-        languages = neurons.languages if neurons is not None else ()
+        closed, choices = self.choices.steering(), language_choices(self._chat.languages)
         return {
+            **{one: open_with(wished, name) for name, one in self.choices.named() if one in closed},
             self.choices.language: gr.Dropdown(
-                language_choices(languages),
-                value=NO_LANGUAGE if is_news else first_choice(languages, wanted),
-                interactive=True,
+                choices, value=wished.get("language", NO_LANGUAGE), interactive=True
             ),
-            self.choices.level: gr.Radio(interactive=True),
-            self.choices.method: gr.Dropdown(interactive=True),
-            self.choices.is_damped: gr.Checkbox(interactive=True),
-            self.choices.has_guard: gr.Checkbox(interactive=True),
             self.panel.column: gr.Column(visible=is_news),
             self.panel.timer: gr.Timer(active=False),
             self.panel.seen: _SET,

@@ -176,6 +176,17 @@ def test_other_words_that_cannot_be_asked_are_refused(
         turns.check_edit(values_of(parts, QUESTION, **chosen), event)
 
 
+def test_a_new_chat_behind_the_last_word_of_an_answer_is_forgotten_too(
+    turns: Turns, parts: Parts
+) -> None:
+    turns.begin_anew("a turn")
+
+    updates = turns.settle([QUESTION, show_answer(FRENCH, "")], [{"seed": 1}], "a turn")
+
+    assert (updates[parts.chat], updates[parts.records]) == ([], [])
+    assert updates[parts.kept] == keep([], [])
+
+
 def test_a_question_whose_answer_never_came_says_so(turns: Turns, parts: Parts) -> None:
     for updates in (
         turns.settle([QUESTION], [], "a turn"),

@@ -67,15 +67,15 @@ def choices(chat: Chat) -> Choices:
 
 
 @pytest.fixture
-def listeners(choices: Choices, maker: StillMaker) -> SetListeners:
+def listeners(choices: Choices, chat: Chat, maker: StillMaker) -> SetListeners:
     with gr.Blocks():
         panel = lay_out_panel()
-    return SetListeners(choices, panel, maker)  # type: ignore[arg-type]  # all that it needs
+    return SetListeners(choices, panel, chat, maker)  # type: ignore[arg-type]  # all that it needs
 
 
 def test_without_a_set_nothing_can_be_chosen(choices: Choices) -> None:
     assert choices.language.value == "none"
-    assert not any(component.interactive for component in choices.steering())
+    assert [value for _, value in choices.language.choices] == ["none"]
 
 
 def test_the_offer_says_what_is_asked_and_how_long_it_takes(
@@ -84,7 +84,7 @@ def test_the_offer_says_what_is_asked_and_how_long_it_takes(
     maker.states = [Making("offered", seconds_left=240.0)]
     panel = listeners.panel
 
-    shown = listeners.look("")
+    shown = listeners.look("", None)
 
     assert "no neuron set yet" in shown[panel.words]
     assert (
@@ -103,14 +103,14 @@ def test_before_it_is_measured_nothing_can_be_pressed(
 ) -> None:
     maker.states = [Making("measuring")]
 
-    shown = listeners.look("")
+    shown = listeners.look("", None)
 
     assert "being measured" in shown[listeners.panel.words]
     assert not shown[listeners.panel.make].interactive
 
 
 def test_while_the_model_loads_there_is_no_offer(listeners: SetListeners) -> None:
-    assert not listeners.look("")[listeners.panel.column].visible
+    assert not listeners.look("", None)[listeners.panel.column].visible
 
 
 @pytest.mark.parametrize(("stage", "can_stop"), [("making", True), ("stopping", False)])
@@ -120,7 +120,7 @@ def test_progress_is_shown_with_what_is_left(
     maker.states = [Making(stage, told("French: 32"), fraction=0.25, seconds_left=61)]  # type: ignore[arg-type]
     panel = listeners.panel
 
-    shown = listeners.look("")
+    shown = listeners.look("", None)
 
     assert 'value="0.250" max="1"' in shown[panel.words]
     assert "French: 32, about 60 seconds left" in shown[panel.words]
@@ -130,8 +130,8 @@ def test_progress_is_shown_with_what_is_left(
 
 
 def test_the_buttons_start_and_stop(listeners: SetListeners, maker: StillMaker) -> None:
-    listeners.start("")
-    listeners.stop("")
+    listeners.start("", None)
+    listeners.stop("", None)
 
     assert maker.asked == ["start", "stop"]
 
@@ -147,39 +147,52 @@ def test_a_page_that_offered_the_set_says_that_it_is_there_and_forces_no_languag
     listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
 ) -> None:
     maker.states = [Making("making")]
-    seen = listeners.look("")[listeners.panel.seen]
+    seen = listeners.look("", None)[listeners.panel.seen]
     maker.states, maker.neurons = [Making("ready", told("Kept."))], toy_set
 
-    shown = listeners.look(seen)
+    shown = listeners.look(seen, None)
 
     assert "ready" in shown[listeners.panel.words]
     assert shown[listeners.panel.column].visible
     assert shown[choices.language].value == "none"
     assert shown[choices.language].interactive
     assert ("français (French)", "fr") in shown[choices.language].choices
-    assert shown[choices.level].interactive
+    assert shown[choices.level] == gr.update(interactive=True)
     assert shown[listeners.panel.timer].active is False
 
 
 def test_a_page_that_opens_later_speaks_of_no_set(
     listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
 ) -> None:
-    loading = listeners.look("")[listeners.panel.seen]
+    loading = listeners.look("", None)[listeners.panel.seen]
     maker.states, maker.neurons = [Making("ready", told("Kept."))], toy_set
 
-    shown = listeners.look(loading)
+    shown = listeners.look(loading, None)
 
     assert not shown[listeners.panel.column].visible
     assert shown[choices.language].value == "fr"
+
+
+def test_a_page_that_opens_later_shows_what_was_chosen_before_a_reload(
+    listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
+) -> None:
+    maker.states, maker.neurons = [Making("ready", told("Kept."))], toy_set
+
+    shown = listeners.look("", {"lang": "ja", "steering": "strong", "guard": "0"})
+
+    assert shown[choices.language].value == "ja"
+    assert shown[choices.level] == gr.update(value="strong", interactive=True)
+    assert shown[choices.has_guard] == gr.update(value=False, interactive=True)
+    assert shown[choices.method] == gr.update(interactive=True)
 
 
 def test_a_look_too_many_leaves_the_choices_alone(
     listeners: SetListeners, maker: StillMaker, choices: Choices, toy_set: NeuronSet
 ) -> None:
     maker.states, maker.neurons = [Making("ready", told("Kept."))], toy_set
-    seen = listeners.look("")[listeners.panel.seen]
+    seen = listeners.look("", None)[listeners.panel.seen]
 
-    assert choices.language not in listeners.look(seen)
+    assert choices.language not in listeners.look(seen, None)
 
 
 def test_people_chat_unsteered_until_there_is_a_set(
@@ -230,7 +243,7 @@ def test_a_french_browser_is_offered_the_set_in_french(
     maker.states = [Making("offered", seconds_left=240.0)]
     request = gr.Request(headers={"accept-language": "fr-CA"})
 
-    shown = listeners.look("", request)
+    shown = listeners.look("", None, request)
 
     words = unescape(shown[listeners.panel.words])
     assert "Ce modèle n’a pas encore de jeu de neurones" in words
