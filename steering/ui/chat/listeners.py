@@ -9,10 +9,11 @@ from steering.ui.chat.endpoint import make_endpoint
 from steering.ui.chat.layout import Parts, invitation
 from steering.ui.chat.transcript import to_json, to_markdown
 from steering.ui.chat.turns import Turns
-from steering.ui.choices import keep_js, open_with, read_wishes
+from steering.ui.choices import open_with
 from steering.ui.downloading import copy_plainly, download_on_click
 from steering.ui.events import CHECK, ON_MODEL, QUICK, Updates
 from steering.ui.head import head_html
+from steering.ui.links import keep_js, read_wishes
 from steering.ui.making.listeners import SetListeners
 from steering.ui.strings import in_locale, locale_of
 

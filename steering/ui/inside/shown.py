@@ -14,12 +14,13 @@ from steering.report_card.card import ReportCard, make_report_card
 from steering.ui.asking import NO_LANGUAGE, Chat
 from steering.ui.chat.answers import list_answers
 from steering.ui.chat.layout import Parts
-from steering.ui.choices import first_choice, language_choices
+from steering.ui.choices import language_choices
 from steering.ui.events import Updates, Values
 from steering.ui.inside.layout import InsideParts, group_choices
 from steering.ui.inside.neuron_pictures import language_html, words_html
 from steering.ui.inside.neuron_table import make_neuron_table
 from steering.ui.inside.switching_off import Group, count_by_layer
+from steering.ui.links import first_choice
 from steering.ui.strings import locale_of, say
 from steering.ui.wording import Refusal, errors_in_words
 

@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 
 from steering.ui.asking import NO_LANGUAGE, Chat
-from steering.ui.choices import Choices, language_choices, open_with, read_wishes
+from steering.ui.choices import Choices, language_choices, open_with
 from steering.ui.events import Updates
+from steering.ui.links import read_wishes
 from steering.ui.making.maker import SetMaker
 from steering.ui.making.panel import PanelParts, panel_html
 from steering.ui.strings import label, locale_of
