@@ -49,13 +49,13 @@ def test_a_kept_chat_that_gradio_refuses_does_not_keep_the_page_closed(visit: Vi
     """As one of an older version may be."""
     visit.ask("Where is the cat?")
     visit.expect_kept("✓ French, as chosen")
-    held = list[Route]()
-    visit.page.route("**/run/predict*", lambda route: spoil(route, held))
+    spoilt = list[Route]()
+    visit.page.route("**/run/predict*", lambda route: spoil(route, spoilt))
     visit.page.reload()
 
     expect(visit.page.get_by_role("textbox", name="Message")).to_be_enabled()
     expect(visit.page.get_by_label("Answer language")).to_be_enabled()
-    assert held
+    assert spoilt
     visit.complaints.clear()  # of the server's answer
     visit.page.unroute("**/run/predict*")
 

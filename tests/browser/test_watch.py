@@ -35,6 +35,24 @@ def visit(browser: Browser) -> Iterator[Visit]:
     visit.page.close()
 
 
+@pytest.fixture
+def unharmed(browser: Browser, url: str) -> Iterator[Visit]:
+    """A visit to a server that stays."""
+    visit = Visit(browser.new_page())
+    visit.open(url)
+    yield visit
+    visit.page.close()
+    assert visit.complaints == []
+
+
+@pytest.fixture
+def asked(unharmed: Visit) -> list[str]:
+    """What the page asks for once it is open."""
+    asked: list[str] = []
+    unharmed.page.on("request", lambda request: asked.append(request.url))
+    return asked
+
+
 def banner(page: Page) -> Locator:
     return page.locator("#server-watch")
 
@@ -91,27 +109,21 @@ def test_a_server_that_ends_in_good_order_in_mid_answer_is_told_of_as_well(
 
 
 def test_an_answer_that_is_settled_without_its_end_says_so_and_has_the_server_asked_a_few_times(
-    browser: Browser, url: str
+    unharmed: Visit, asked: list[str]
 ) -> None:
-    visit = Visit(browser.new_page())
-    asked: list[str] = []
-    visit.page.on("request", lambda request: asked.append(request.url))
-    visit.open(url)
-    visit.ask("cut off")
-    visit.expect("✗ Broken off")
-    visit.button("Send").wait_for()
-    visit.page.wait_for_timeout(7000)
+    unharmed.ask("cut off")
+    unharmed.expect("✗ Broken off")
+    unharmed.button("Send").wait_for()
+    unharmed.page.wait_for_timeout(7000)
     after_the_end = [one for one in asked if "healthz" in one]
-    visit.page.reload()
-    visit.expect("✗ Broken off")
+    unharmed.page.reload()
+    unharmed.expect("✗ Broken off")
     asked.clear()
-    visit.page.wait_for_timeout(7000)
+    unharmed.page.wait_for_timeout(7000)
 
     assert after_the_end
     assert [one for one in asked if "healthz" in one] == []
-    assert banner(visit.page).text_content() == ""
-    visit.page.close()
-    assert visit.complaints == []
+    assert banner(unharmed.page).text_content() == ""
 
 
 @pytest.mark.slow
@@ -131,29 +143,23 @@ def test_a_server_that_hangs_is_told_of_and_no_more_once_the_answer_goes_on(
 
 
 def test_the_server_is_asked_while_an_answer_is_written_and_else_never(
-    browser: Browser, url: str
+    unharmed: Visit, asked: list[str]
 ) -> None:
-    visit = Visit(browser.new_page())
-    asked: list[str] = []
-    visit.page.on("request", lambda request: asked.append(request.url))
-    visit.open(url)
-    visit.page.wait_for_timeout(7000)
+    unharmed.page.wait_for_timeout(7000)
     before = [one for one in asked if "healthz" in one]
-    visit.ask("forever")
-    with visit.page.expect_response("**/healthz") as response:
-        visit.expect("Le chat")
-    visit.button("Stop").click()
-    visit.expect("(stopped)")
-    visit.button("Send").wait_for()
+    unharmed.ask("forever")
+    with unharmed.page.expect_response("**/healthz") as response:
+        unharmed.expect("Le chat")
+    unharmed.button("Stop").click()
+    unharmed.expect("(stopped)")
+    unharmed.button("Send").wait_for()
     asked.clear()
-    visit.page.wait_for_timeout(7000)
+    unharmed.page.wait_for_timeout(7000)
 
     assert before == []
     assert response.value.ok
     assert asked == []
-    assert banner(visit.page).text_content() == ""
-    visit.page.close()
-    assert visit.complaints == []
+    assert banner(unharmed.page).text_content() == ""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -50,7 +50,7 @@ def lay_out_chat(head: Head, choices: Choices, model: str) -> Parts:
             show_label=False,
             placeholder=label("message_placeholder"),
             max_lines=6,
-            interactive=False,  # until the chat that the browser has kept is shown
+            interactive=False,  # until it is known what the link and the browser wish
             scale=5,
             min_width=200,
             elem_id="box",
