@@ -79,6 +79,7 @@ class SteeringRequest:
 
 
 _AT_ONSET = Where("value", ("onset",))
+_AT_ANSWER = Where("value", ("onset", "start", "body"))
 _EVERYWHERE = Where("value", EVERY_POSITION)
 _RESIDUAL_AT_ONSET = Where("residual", ("onset",))
 
@@ -90,6 +91,7 @@ METHODS: Mapping[str, Method] = {
     "lape-own": Method(neuron_plans.shift_own, _AT_ONSET, 8.0),
     "lape-own-difference": Method(neuron_plans.shift_own_by_difference, _AT_ONSET, 8.0),
     "lape-paper": Method(neuron_plans.steer_as_published, Where("gate", EVERY_POSITION), 1.0),
+    "lape-pull": Method(neuron_plans.pull_in_subspace, _AT_ANSWER, 1.0),
     "replace": Method(neuron_plans.replace_union, _AT_ONSET, 1.0),
     "amplify": Method(neuron_plans.amplify_own, _AT_ONSET, 1.0),
     "damp": Method(neuron_plans.damp_others, _EVERYWHERE, 1.0),
@@ -115,6 +117,7 @@ _PHASES: Mapping[str, tuple[Phase, ...]] = {
     "every": EVERY_POSITION,
 }
 _LAYERS = re.compile(r"L(\d{1,5})(?:-(\d{1,5}))?")
+_DEPTHS = re.compile(r"D([01]?\.\d{1,4}|[01])(?:-([01]?\.\d{1,4}|[01]))?")
 
 
 @functools.lru_cache(maxsize=64)  # a plan takes longer to make than a token to write
@@ -237,9 +240,14 @@ def _apply_option(where: Where, option: str, whole: str) -> tuple[Where, str]:
         first, last = int(match[1]), int(match[2] or match[1])
         if first <= last < first + 1000:
             return replace(where, layers=tuple(range(first, last + 1))), "the layers"
+    if match := _DEPTHS.fullmatch(option):
+        depths = float(match[1]), float(match[2] or match[1])
+        if depths[0] <= depths[1] <= 1:
+            return replace(where, depths=depths), "the layers"
     raise PlanError(
         f"Method '{whole}' has the option '{option}'. Expected a site ({', '.join(_SITES)}), a "
-        f"phase ({', '.join(_PHASES)}) or layers such as L4 or L3-5; correct it."
+        f"phase ({', '.join(_PHASES)}), layers such as L4 or L3-5, or depths such as D0.75 or "
+        "D0.6-0.8 of all layers; correct it."
     )
 
 

@@ -40,7 +40,7 @@ from steering.methods import parse_method
 from steering.neuron_set import CalibrationPoint, NeuronSet
 from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from steering.steerer import check_set_fits_model
-from steering.steering_plan import check_layers
+from steering.steering_plan import layers_of
 from steering.token_choice import Sampling
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def _read_methods(text: str, *, layers: int) -> list[str]:
         raise SettingsError(f"`--methods` is '{text}'. Expected at least one, such as lape.")
     for method in methods:
         for step in parse_method(method):
-            check_layers(step.where, layers)
+            layers_of(step.where, layers)
     return list(dict.fromkeys(methods))
 
 
