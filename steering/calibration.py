@@ -248,6 +248,17 @@ def calibrate(
     )
 
 
+def expected_answers(methods: int, prompts: int) -> int:
+    """Return about how many answers a calibration of so many methods asks for, at most.
+
+    For prompts that are too few for strengths per language.
+    """
+    searched = min(SEARCH_PROMPTS, prompts)
+    first = min(FIRST_PROMPTS, searched)
+    search = methods * first + min(methods, _left_after(methods)) * (searched - first)
+    return searched + search + prompts - searched + 2 * prompts
+
+
 class _Run:
     """One calibration: what it asks, and how much of it is left."""
 

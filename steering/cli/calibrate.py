@@ -28,6 +28,7 @@ from steering.cli.arguments import (
     load_chosen_model,
 )
 from steering.cli.bundled_prompts import tuning_prompts as bundled_tuning_prompts
+from steering.cli.outlook import Outlook
 from steering.errors import SettingsError, StoppedError
 from steering.evaluation.calibrating import (
     DEPTHS,
@@ -149,6 +150,7 @@ def calibrate_with_bar(
     *,
     settings: CalibrationSettings,
     kept: Path,
+    outlook: Outlook | None = None,
 ) -> Calibration:
     """Calibrate under a bar with the time left.
 
@@ -166,7 +168,11 @@ def calibrate_with_bar(
             )
             bar.set_description(f"calibrating {name}", refresh=False)
             bar.update(at.answers - bar.n)
+            if outlook is not None:
+                outlook.show(bar, "calibrating", at.answers, at.total)
 
+        if outlook is not None:
+            outlook.begin()
         try:
             found = calibrate_set(
                 model, neurons, prompts, settings=settings, kept=kept, progress=show

@@ -36,7 +36,7 @@ from steering.evaluation.looping import is_looping
 from steering.evaluation.quality import reply_nll_nats
 from steering.generation import answer_conversations
 from steering.languages import Language
-from steering.methods import SteeringRequest, make_plan, parse_method
+from steering.methods import SteeringRequest, default_method, make_plan, parse_method
 from steering.neuron_set import CalibrationPoint, NeuronSet
 from steering.steering_plan import NO_STEERING, SteeringPlan, check_layers
 from steering.token_choice import Sampling
@@ -222,11 +222,15 @@ def interleave(prompts: Mapping[Language, Sequence[ForcingPrompt]]) -> list[Forc
 
 
 def default_methods(neurons: NeuronSet) -> tuple[str, ...]:
-    """Return what is tried when nobody names methods: what the set has the means for."""
-    methods = at_depths(DEFAULT_METHODS, layers=neurons.metadata.layers)
-    if any(_usable(neurons, method) == "" for method in methods):
-        return methods
-    return _METHODS_WITHOUT_DIALOGUES
+    """Return what is tried when nobody names methods: what the set has the means for.
+
+    Its own method is among them.
+    """
+    layers = neurons.metadata.layers
+    methods = at_depths(DEFAULT_METHODS, layers=layers)
+    if all(_usable(neurons, method) for method in methods):
+        methods = _METHODS_WITHOUT_DIALOGUES
+    return tuple(dict.fromkeys((*methods, *at_depths([default_method(neurons)], layers=layers))))
 
 
 def at_depths(methods: Sequence[str], *, layers: int) -> tuple[str, ...]:
