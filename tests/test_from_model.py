@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 import steering.contrastive
+from steering.answer import AnswerView
 from steering.cli.main import main
 from steering.corpus import iter_dialogues, iter_text
 from steering.errors import CorpusError, SettingsError, StoppedError
 from steering.from_model import Questions, make_corpora
+from steering.generation import answer_conversations
 from steering.loading import LoadedModel
-from steering.methods import default_method
 from steering.neuron_set_file import load_neuron_set
 from steering.processes import Processes
 from tests.scripted_answers import script_answers
@@ -179,6 +181,10 @@ def build(model: Path, out: Path, *more: str) -> int:
     return main([*common, *asked, *thresholds, *more, "--out", str(out)])
 
 
+def build_uncalibrated(model: Path, out: Path, *more: str) -> int:
+    return build(model, out, "--no-calibrate", *more)
+
+
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ask], None]:
     """Let every model say what a script says."""
@@ -201,9 +207,9 @@ def test_build_set_needs_nothing_but_a_model_and_gives_the_same_bytes_twice(
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     answering(script_answers("en", "fr", "ja", "ko"))
 
-    assert build(model_dir, first) == 0
+    assert build_uncalibrated(model_dir, first) == 0
     said = capsys.readouterr().out
-    assert build(model_dir, second) == 0
+    assert build_uncalibrated(model_dir, second) == 0
 
     assert first.read_bytes() == second.read_bytes()
     neurons = load_neuron_set(first)
@@ -212,7 +218,7 @@ def test_build_set_needs_nothing_but_a_model_and_gives_the_same_bytes_twice(
     assert neurons.metadata.selection_phase == "text"
     assert neurons.metadata.token_counts["onset"]["en"] == 40
     assert neurons.metadata.corpus_name == "everyday prompts, answered by the model"
-    assert default_method(neurons) == "redirect"
+    assert not neurons.metadata.steering_method
     assert "Answers kept: English 40 of 40" in said
     assert "does not command them: Arabic 0 of 40, German 0 of 40" in said
     assert not list(tmp_path.glob("*.partial"))
@@ -225,17 +231,98 @@ def test_build_set_goes_on_after_a_kill_and_ends_with_the_same_bytes(
     ask = script_answers("en", "fr", "ja")
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
     answering(ask)
-    assert build(model_dir, whole, "--languages", "en,fr,ja") == 0
+    assert build_uncalibrated(model_dir, whole, "--languages", "en,fr,ja") == 0
     answering(Counted(ask, fails_at=at))
     with pytest.raises(KilledError):
-        build(model_dir, killed, "--languages", "en,fr,ja")
+        build_uncalibrated(model_dir, killed, "--languages", "en,fr,ja")
     rest = Counted(ask)
     answering(rest)
 
-    assert build(model_dir, killed, "--languages", "en,fr,ja") == 0
+    assert build_uncalibrated(model_dir, killed, "--languages", "en,fr,ja") == 0
 
     assert rest.batches == 9 - (at - 1)
     assert killed.read_bytes() == whole.read_bytes()
+
+
+def fail_at(number: int) -> Callable[..., list[AnswerView]]:
+    """Answer as the model does, and go away at a batch of the calibration."""
+    batches = iter(range(1, 10_000))
+
+    def answer(*arguments: object, **named: object) -> list[AnswerView]:
+        if next(batches) == number:
+            raise KilledError
+        return answer_conversations(*arguments, **named)  # type: ignore[arg-type]  # passed on
+
+    return answer
+
+
+def test_build_set_calibrates_goes_on_after_a_kill_in_it_and_says_what_to_expect(
+    model_dir: Path, tmp_path: Path, answering: Callable[[Ask], None],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    answering(script_answers("en", "ja"))
+    assert build(model_dir, whole, "--languages", "en,fr,ja") == 0
+    printed = capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr("steering.evaluation.calibrating.answer_conversations", fail_at(4))
+        with pytest.raises(KilledError):
+            build(model_dir, killed, "--languages", "en,fr,ja")
+    kept = tmp_path / "killed.safetensors.partial" / "calibration.json"
+    assert kept.exists()
+    assert not load_neuron_set(killed).metadata.steering_method
+    answering(Counted(script_answers("en", "ja"), fails_at=1))
+
+    assert build(model_dir, killed, "--languages", "en,fr,ja") == 0
+
+    assert killed.read_bytes() == whole.read_bytes()
+    metadata = load_neuron_set(whole).metadata
+    assert metadata.steering_method in printed.out
+    assert metadata.calibration.keys() == {"en", "ja"}
+    assert "| ja | " in printed.out
+    assert printed.out.rstrip().endswith("does not command them: French 0 of 40.")
+    assert "whole set: about" in printed.err
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_of_several_ways_the_first_is_calibrated_and_the_others_are_named(
+    model_dir: Path, tmp_path: Path, answering: Callable[[Ask], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    answering(script_answers("en", "fr"))
+
+    assert build(model_dir, tmp_path / "set.safetensors", "--choose", "random,lape",
+                 "--languages", "en,fr") == 0  # fmt: skip
+
+    lape, random = (load_neuron_set(tmp_path / f"set-{way}.safetensors").metadata
+                    for way in ("lape", "random"))  # fmt: skip
+    assert lape.steering_method
+    assert not random.steering_method
+    assert "set-random.safetensors'; run `calibrate`" in capsys.readouterr().out
+
+
+def test_the_bar_of_the_recording_ends_at_its_total(
+    model_dir: Path, tmp_path: Path, answering: Callable[[Ask], None],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    ends: list[tuple[float, float | None]] = []
+
+    class Noted(tqdm):  # type: ignore[type-arg]  # a bar
+        def close(self) -> None:
+            ends.append((self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr("steering.cli.recording.tqdm", Noted)
+    answering(script_answers("en", "fr", "ja"))
+
+    assert build_uncalibrated(model_dir, tmp_path / "all.safetensors", "--languages", "en,fr") == 0
+    few = ["--tokens", "100", "--batch-size", "3", "--languages", "en,fr"]
+    assert build_uncalibrated(model_dir, tmp_path / "few.safetensors", *few) == 0
+
+    capsys.readouterr()
+    recorded = [end for end in dict.fromkeys(ends) if end[1] != 80]
+    assert len(recorded) == 2
+    assert all(done == total > 0 for done, total in recorded)
 
 
 def test_an_imported_set_is_completed_without_any_data(
@@ -250,7 +337,7 @@ def test_an_imported_set_is_completed_without_any_data(
     answering(script_answers("en", "ja"))
     out = tmp_path / "completed.safetensors"
     common = ["build-set", "--model", str(model_dir), "--quantize", "none", "--from-model"]
-    few = ["--prompts", "20", "--complete", str(imported)]
+    few = ["--prompts", "20", "--no-calibrate", "--complete", str(imported)]
 
     assert main([*common, *few, "--out", str(out)]) == 0
 
@@ -266,6 +353,7 @@ BAD_INPUT = {
     "one language": (["--languages", "en"], "Expected at least two different ones"),
     "twice": (["--languages", "en,fr,en"], "Expected each once"),
     "no prompts": (["--prompts", "0"], "`--prompts` is '0'"),
+    "no answers": (["--max-new-tokens", "0"], "`--max-new-tokens` is '0'"),
 }
 
 
@@ -293,9 +381,20 @@ def test_numbers_of_answers_that_nobody_asks_for_are_refused(
     assert "`--prompts` is '9', but it is for `--from-model` alone" in capsys.readouterr().err
 
 
+def test_only_sets_of_the_models_own_answers_are_calibrated(
+    model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--languages", "en,fr", "--text", str(tmp_path), "--no-calibrate"]
+
+    assert main(["build-set", "--model", str(model_dir), *options, "--out", "x.safetensors"]) == 1
+
+    assert "only sets of `--from-model` are calibrated" in capsys.readouterr().err
+
+
 BUNDLED = ["-m", "steering", "build-set", "--from-model", "--languages", "en,fr,ja",
            "--prompts", "32", "--max-new-tokens", "12", "--select-fraction", "0.1",
-           "--prob-quantile", "0.8", "--membership-quantile", "0.8", "--out"]  # fmt: skip
+           "--prob-quantile", "0.8", "--membership-quantile", "0.8",
+           "--no-calibrate", "--out"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

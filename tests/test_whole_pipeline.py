@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from steering.answer import AnswerView
 from steering.cli.main import main
+from steering.generation import answer_conversations
 from steering.loading import read_identity
 from steering.neuron_set_file import load_neuron_set
 
@@ -69,8 +71,10 @@ def test_every_family_goes_from_a_model_to_a_measured_set(
     metadata = load_neuron_set(out).metadata
     assert metadata.steering_method in ("lape", "diffmean")
     assert metadata.experts == read_identity(str(model)).experts
-    assert metadata.language_strengths.keys() == metadata.calibration.keys() == {"en", "fr", "ja"}
+    assert metadata.calibration.keys() == {"en", "fr", "ja"}
     assert all(point.trials == 2 for point in metadata.calibration["fr"])
+    assert not metadata.language_strengths  # two prompts tell no language from another
+    assert metadata.strengths.keys() == {"gentle", "normal", "strong"}
 
 
 @pytest.fixture
@@ -116,44 +120,78 @@ def test_dialogues_of_another_model_are_not_continued(
     assert "holds answers by" in capsys.readouterr().err
 
 
-def test_calibration_that_was_stopped_goes_on_and_ends_the_same(
+def test_calibration_that_was_stopped_goes_on_from_the_last_batch_and_ends_the_same(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = build(llama, tmp_path)
     untouched = out.read_bytes()
-    options = [*common(llama), "--count", "1", "--max-new-tokens", "3", "--strengths", "1,2"]
+    options = [*common(llama), "--count", "4", "--max-new-tokens", "3", "--batch-size", "5"]
     command = ["calibrate", str(out), *options, "--methods", "lape,diffmean@1"]
     assert main(command) == 0
     whole, measured = out.read_bytes(), out.with_suffix(".calibration.json")
-    points = json.loads(measured.read_text())["points"]
+    scores = json.loads(measured.read_text())["scores"]
 
     out.write_bytes(untouched)
     measured.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr("steering.cli.calibrate.run_forcing", stop_after(3))
+        patch.setattr("steering.evaluation.calibrating.answer_conversations", stop_after(4))
         with pytest.raises(StoppedError):
             main(command)
-    assert len(json.loads(measured.read_text())["points"]) == 3
+    kept = json.loads(measured.read_text())["scores"]
+    assert {name: len(rows) for name, rows in kept.items()} == {
+        "instruction 1.0": 12,
+        "lape 1.0": 5,
+    }
     assert out.read_bytes() == untouched
     assert main(command) == 0
 
     assert out.read_bytes() == whole
-    assert json.loads(measured.read_text())["points"] == points
+    assert json.loads(measured.read_text())["scores"] == scores
+
+
+def test_ctrl_c_in_a_calibration_says_what_is_kept(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = build(llama, tmp_path)
+    command = ["calibrate", str(out), *common(llama), "--count", "1", "--max-new-tokens", "3"]
+    interrupt = stop_after(1, KeyboardInterrupt)
+    monkeypatch.setattr("steering.evaluation.calibrating.answer_conversations", interrupt)
+
+    assert main(command) != 0
+
+    said = capsys.readouterr().err
+    assert "Stopped after 3 answers of the calibration" in said
+    assert "Run the same command again" in said
+
+
+def test_calibration_says_what_to_expect_and_what_it_gave_up(
+    llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = build(llama, tmp_path)
+    capsys.readouterr()
+
+    assert main(["calibrate", str(out), *common(llama), "--count", "2"]) == 0
+
+    said = capsys.readouterr().out
+    assert "| fr | " in said
+    assert "Given up: " in said
+    assert "Short of 99% at normal: " in said
+    assert load_neuron_set(out).metadata.steering_method in said
 
 
 class StoppedError(Exception):
     """Stands for a process that is killed."""
 
 
-def stop_after(calls: int) -> Callable[..., object]:
-    from steering.evaluation.forcing import run_forcing
-
+def stop_after(
+    calls: int, error: type[BaseException] = StoppedError
+) -> Callable[..., list[AnswerView]]:
     left = iter(range(calls))
 
-    def run(*arguments: object, **named: object) -> object:
+    def run(*arguments: object, **named: object) -> list[AnswerView]:
         if next(left, None) is None:
-            raise StoppedError
-        return run_forcing(*arguments, **named)  # type: ignore[arg-type]  # passed on
+            raise error
+        return answer_conversations(*arguments, **named)  # type: ignore[arg-type]  # passed on
 
     return run
 
@@ -169,6 +207,7 @@ def stop_after(calls: int) -> Callable[..., object]:
         (["--success", "2"], "`--success` is '2.0'"),
         (["--plot", "curve.gif"], "curve.gif"),
         (["--count", "0"], "`--count` is '0'"),
+        (["--max-new-tokens", "0"], "`--max-new-tokens` is '0'"),
     ],
 )
 def test_calibration_refuses_bad_options_before_it_measures(

@@ -12,6 +12,7 @@ from steering.building import (
     choose_languages,
     complete_neuron_set,
 )
+from steering.calibration import expected_answers
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
@@ -20,6 +21,7 @@ from steering.cli.arguments import (
     parse_languages,
     parse_tokens,
 )
+from steering.cli.calibrate import calibrate_with_bar, describe_calibration, usual_prompts
 from steering.cli.choosing import (
     add_choosing_arguments,
     check_tuned,
@@ -28,6 +30,7 @@ from steering.cli.choosing import (
     read_ways,
     vary_parameters,
 )
+from steering.cli.outlook import Outlook
 from steering.cli.recording import (
     ask_model,
     describe_origin,
@@ -35,6 +38,11 @@ from steering.cli.recording import (
     record_with_bar,
 )
 from steering.errors import SettingsError
+from steering.evaluation.calibrating import (
+    DEFAULT_METHODS,
+    CalibrationSettings,
+    with_calibration,
+)
 from steering.everyday_prompts import everyday_languages
 from steering.from_model import Questions
 from steering.lape import LapeParameters
@@ -45,8 +53,15 @@ from steering.processes import join_processes
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from torch import Tensor
+
+    from steering.corpus import Corpus
     from steering.languages import Language
+    from steering.loading import LoadedModel
+    from steering.neuron_choice import ChoosingWay
+    from steering.recording import Recording
 
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -106,9 +121,22 @@ def _add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
         help="no data: the model answers shipped everyday prompts in every language, and answers "
         "in it are what is recorded on; a language it does not command is left out",
     )
-    parser.add_argument("--prompts", type=int, help="per language, of --from-model (default: 240)")
+    usual = Questions(everyday_languages())
     parser.add_argument(
-        "--max-new-tokens", type=int, help="length of an answer, of --from-model (default: 48)"
+        "--prompts",
+        type=int,
+        help=f"per language, of --from-model (default: {usual.per_language})",
+    )
+    parser.add_argument(
+        "--max-new-tokens",
+        type=int,
+        help=f"length of an answer, of --from-model (default: {usual.max_new_tokens})",
+    )
+    parser.add_argument(
+        "--no-calibrate",
+        action="store_true",
+        help="of --from-model: leave out the last part, which tries out how to steer with the set "
+        "and writes that into it, as `calibrate` does",
     )
 
 
@@ -135,10 +163,8 @@ def run(options: argparse.Namespace) -> int:
     imported = _load_imported(options)
     languages = _choose_languages(options, imported)
     check_tuned(options, languages)
-    parameters = LapeParameters(
-        options.prob_quantile, options.select_fraction, options.membership_quantile
-    )
     questions = _read_questions(options, languages)
+    outlook = _plan(options, questions) if questions else None
     corpora = [] if questions else open_corpora(options, languages)
     for out in outs.values():
         check_writable(out)
@@ -148,33 +174,86 @@ def run(options: argparse.Namespace) -> int:
     partial = PartialResults(options.out.with_name(f"{options.out.name}.partial"))
     if imported:
         check_can_complete(imported, model.identity)
-    if questions:
-        made = ask_model(model, questions, partial.folder / "answers", processes)
+    made = None
+    if questions and outlook:
+        made = ask_model(model, questions, partial.folder / "answers", processes, outlook)
         corpora, languages = list(made.corpora), list(made.languages)
         imported = imported and choose_languages(imported, languages)
-    recording = record_with_bar(model, languages, corpora, options, partial, processes)
+    recording = record_with_bar(model, languages, corpora, options, partial, processes, outlook)
     if processes.is_first:
-        origin = describe_origin(corpora, recording, options)
-        if imported:
-            neurons = complete_neuron_set(
-                imported, model.identity, recording.stats, phase=phase, origin=origin
-            )
-            _save(neurons, options.out, "imported")
-        else:
-            for way, choice in choose_neurons(
-                options, model, recording.stats, corpora,
-                phase=phase, parameters=parameters, variation=variation,
-            ):  # fmt: skip
-                neurons = build_neuron_set(
-                    model.identity, recording.stats, phase=phase, parameters=parameters,
-                    origin=origin, choice=choice,
-                )  # fmt: skip
-                how = f"selected on {phase}"
-                _save(neurons, outs[way], how if choice is None else f"{how} by {way}")
+        for way, neurons, how in _make_sets(
+            options, model, recording, corpora, phase=phase, variation=variation, imported=imported
+        ):
+            _save(neurons, outs[way], how)
+        if made and outlook and not options.no_calibrate:
+            _calibrate(options, model, outs, partial.folder / "calibration.json", outlook)
+            print(made.left_out, end="\n" if made.left_out else "")
     processes.wait()
     if processes.is_first:
         partial.remove()
     return 0
+
+
+def _make_sets(
+    options: argparse.Namespace,
+    model: "LoadedModel",
+    recording: "Recording",
+    corpora: "Sequence[Corpus]",
+    *,
+    phase: StatsPhase,
+    variation: "Mapping[Language, Tensor]",
+    imported: NeuronSet | None,
+) -> "Iterator[tuple[ChoosingWay, NeuronSet, str]]":
+    """Yield the sets of a recording, each with the way it was chosen in, and that in words."""
+    origin = describe_origin(corpora, recording, options)
+    parameters = LapeParameters(
+        options.prob_quantile, options.select_fraction, options.membership_quantile
+    )
+    if imported:
+        (way,) = read_ways(options)
+        neurons = complete_neuron_set(
+            imported, model.identity, recording.stats, phase=phase, origin=origin
+        )
+        yield way, neurons, "imported"
+        return
+    for way, choice in choose_neurons(
+        options, model, recording.stats, corpora,
+        phase=phase, parameters=parameters, variation=variation,
+    ):  # fmt: skip
+        neurons = build_neuron_set(
+            model.identity, recording.stats, phase=phase, parameters=parameters,
+            origin=origin, choice=choice,
+        )  # fmt: skip
+        how = f"selected on {phase}"
+        yield way, neurons, how if choice is None else f"{how} by {way}"
+
+
+def _plan(options: argparse.Namespace, questions: Questions) -> Outlook:
+    """Return the outlook on everything that a set of the model's own answers takes."""
+    prompts = usual_prompts(options.model, questions.languages)
+    answers = 0 if options.no_calibrate else expected_answers(len(DEFAULT_METHODS), len(prompts))
+    return Outlook(questions, CalibrationSettings(), calibration_answers=answers)
+
+
+def _calibrate(
+    options: argparse.Namespace,
+    model: "LoadedModel",
+    outs: "Mapping[ChoosingWay, Path]",
+    kept: Path,
+    outlook: Outlook,
+) -> None:
+    """Calibrate LAPE's set, or the first, write it again and say what to expect of it."""
+    main = outs.get("lape", next(iter(outs.values())))
+    neurons, settings = load_neuron_set(main), CalibrationSettings()
+    prompts = usual_prompts(options.model, neurons.languages)
+    found = calibrate_with_bar(
+        model, neurons, prompts, settings=settings, kept=kept, outlook=outlook
+    )
+    save_neuron_set(with_calibration(neurons, found), main)
+    print(f"\n{describe_calibration(found, settings.goal.wanted_success)}\n")
+    print(f"Wrote method '{found.method}' and its strengths into '{main}'.")
+    if rest := [f"'{out}'" for out in outs.values() if out != main]:
+        print(f"Not calibrated: {', '.join(rest)}; run `calibrate` on them.")
 
 
 def _save(neurons: NeuronSet, out: Path, how: str) -> None:
@@ -264,6 +343,11 @@ def _check_from_model(options: argparse.Namespace) -> None:
         raise SettingsError(
             "`--from-model` lets the model write the corpus, but `--text` or `--dialogues` names "
             "one. Expected either; leave one of them out."
+        )
+    if options.no_calibrate and not options.from_model:
+        raise SettingsError(
+            "`--no-calibrate` was given, but only sets of `--from-model` are calibrated. Leave it "
+            "out; calibrate with `python -m steering calibrate`."
         )
     for name in ("prompts", "max_new_tokens"):
         if (value := getattr(options, name)) is None:

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from steering.activation_stats import StatsPhase
 from steering.building import SetOrigin
-from steering.chunks import ChunkOptions, model_state
+from steering.chunks import ChunkOptions, Position, iter_chunks, model_state
+from steering.cli.outlook import Outlook
 from steering.corpus import Corpus, hash_rows_read, iter_dialogues, iter_text, open_corpus
 from steering.from_model import MadeCorpora, Questions, make_corpora
 from steering.languages import Language
@@ -51,11 +52,16 @@ def open_corpora(options: argparse.Namespace, languages: Sequence[Language]) -> 
 
 
 def ask_model(
-    model: "LoadedModel", questions: Questions, folder: Path, processes: Processes
+    model: "LoadedModel",
+    questions: Questions,
+    folder: Path,
+    processes: Processes,
+    outlook: Outlook,
 ) -> MadeCorpora:
     """Let the model answer the shipped prompts, under a bar, and say what was kept."""
+    asked = sum(map(len, questions.prompts().values())) // processes.count
     with tqdm(
-        total=sum(map(len, questions.prompts().values())) // processes.count,
+        total=asked,
         unit="answers",
         dynamic_ncols=True,
         disable=not processes.is_first,
@@ -64,7 +70,9 @@ def ask_model(
         def show(language: Language, answers: int) -> None:
             bar.set_description(f"{language} answers", refresh=False)
             bar.update(answers)
+            outlook.show(bar, "answering", bar.n, asked)
 
+        outlook.begin()
         corpora = make_corpora(model, questions, folder, processes=processes, progress=show)
     if processes.is_first:
         print(corpora.summary)
@@ -90,9 +98,11 @@ def record_with_bar(
     options: argparse.Namespace,
     partial: PartialResults,
     processes: Processes,
+    outlook: Outlook | None = None,
 ) -> Recording:
     """Record under a bar, saving on the way."""
-    total = _estimate_tokens(model, corpora, options.tokens)
+    chunks = ChunkOptions(options.batch_size, options.tokens)
+    total = _expect_tokens(model, corpora, chunks)
     with tqdm(
         total=total and total // processes.count,
         unit="tokens",
@@ -104,17 +114,21 @@ def record_with_bar(
         def show(language: Language, phase: StatsPhase, tokens: int) -> None:
             bar.set_description(f"{language} {phase}", refresh=False)
             bar.update(tokens)
+            if outlook is not None and bar.total:
+                outlook.show(bar, "recording", bar.n, bar.total)
 
         def warn(message: str) -> None:
             if processes.is_first:
                 bar.write(f"warning: {message}", file=sys.stderr)
 
+        if outlook is not None:
+            outlook.begin()
         return record(
             model,
             languages,
             corpora,
             options=RecordingOptions(
-                ChunkOptions(options.batch_size, options.tokens),
+                chunks,
                 partial,
                 model_state(model),
                 save_every_s=60 * options.checkpoint_minutes,
@@ -126,13 +140,19 @@ def record_with_bar(
         )
 
 
-def _estimate_tokens(
-    model: "LoadedModel", corpora: Sequence[Corpus], limit: int | None
+def _expect_tokens(
+    model: "LoadedModel", corpora: Sequence[Corpus], chunks: ChunkOptions
 ) -> int | None:
-    """Estimate how many positions will be counted, from the beginning of every local file."""
-    total = 0.0
+    """Return how many positions will be counted; None where nobody can tell.
+
+    Exactly for rows in memory, and estimated from the beginning of every local file.
+    """
+    total, limit = 0.0, chunks.tokens
     for corpus in corpora:
         for language, source in corpus.sources.items():
+            if source.rows is not None:
+                total += _count_tokens(model, corpus, language, chunks)
+                continue
             if not source.bytes:
                 if limit is None:
                     return None
@@ -148,6 +168,14 @@ def _estimate_tokens(
             estimate = tokens / sample_bytes * source.bytes * share
             total += min(estimate, limit or math.inf)
     return int(total)
+
+
+def _count_tokens(
+    model: "LoadedModel", corpus: Corpus, language: Language, chunks: ChunkOptions
+) -> int:
+    """Return how many positions of a language will be counted; cuts it up as recording does."""
+    passes = iter_chunks(model, corpus, language, options=chunks, start=Position())
+    return sum(int(mask.sum()) for chunk in passes for mask in chunk.masks.values())
 
 
 def _answers_or_text(corpus: Corpus, language: Language) -> Iterator[str]:

@@ -4,10 +4,12 @@ Nobody can tell whether an answer to them is right, only in which language it is
 """
 
 from collections.abc import Sequence
+from math import lcm
 
 from steering.evaluation.forcing import ForcingPrompt
 from steering.everyday_prompts import (
     PROMPTS_TO_MEASURE,
+    PROMPTS_TO_TUNE,
     everyday_languages,
     everyday_prompts,
     instruction,
@@ -35,6 +37,33 @@ def everyday_forcing_prompts(
         _forcing_prompt(*pairs[number % len(pairs)], numbers[number // len(pairs) % len(numbers)])
         for number in range(count)
     ]
+
+
+def everyday_tuning_prompts(
+    languages: Sequence[Language], *, per_language: int
+) -> list[ForcingPrompt]:
+    """Return prompts to calibrate on, none of which is measured on; each once.
+
+    Every prompt is in another language than its answer, where there is one. Targets take turns,
+    and each target's prompts go round the languages and the questions together, so that the first
+    few are spread over all of them.
+
+    Args:
+        languages: The targets; prompts are in those of them that have a list, else in English.
+        per_language: How many for each target, as far as there are as many.
+    """
+    asked = _languages_to_ask_in(languages)
+    prompts: list[ForcingPrompt] = []
+    for turn in range(per_language):
+        for place, target in enumerate(languages):
+            others = [one for one in asked if one != target] or asked
+            if turn >= len(others) * len(PROMPTS_TO_TUNE):
+                continue
+            lap = turn // lcm(len(others), len(PROMPTS_TO_TUNE))
+            number = PROMPTS_TO_TUNE[(2 * place + turn + lap) % len(PROMPTS_TO_TUNE)]
+            language = others[(place + turn) % len(others)]
+            prompts.append(_forcing_prompt(language, target, number))
+    return prompts
 
 
 def everyday_conversations(
