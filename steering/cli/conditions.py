@@ -57,7 +57,7 @@ def add_set_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_measuring_arguments(
-    parser: argparse.ArgumentParser, *, conditions: str, count: int, of: str, tokens: int
+    parser: argparse.ArgumentParser, *, conditions: str, count: int | None, of: str, tokens: int
 ) -> None:
     """Add everything that the commands which compare conditions share, with their defaults."""
     add_model_arguments(parser)

@@ -56,12 +56,12 @@ class PromptFile:
     Args:
         prompts: In the order of the file, those of one question in the order of the targets.
         notes: Sentences for a person: what was left out and how often, and what else to know.
-        format: Which it was.
+        format: Which it was; None for prompts that are from no file.
     """
 
     prompts: tuple[ForcingPrompt, ...]
     notes: tuple[str, ...]
-    format: PromptFormat
+    format: PromptFormat | None
 
 
 @dataclass(frozen=True, slots=True)
