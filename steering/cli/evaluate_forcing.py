@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from steering.cli.conditions import (
     load_model_for,
     read_conditions,
 )
-from steering.cli.provenance import describe_run, hash_json
+from steering.cli.provenance import describe_run, hash_json, hash_weights
 from steering.errors import CorpusError
 from steering.evaluation.everyday import everyday_forcing_prompts
 from steering.evaluation.forcing import (
@@ -123,7 +124,10 @@ def run(options: argparse.Namespace) -> int:
     with _timed(seconds, "judging"):
         judged = _judge(results, languages, kept, notes)
     numbers = _describe(options, judged, read, notes)
-    about_run = describe_run(options, sets.neurons, model=model.identity)
+    about_run = {
+        **describe_run(options, sets.neurons, model=model.identity),
+        "weights_sha256": hash_weights(options.model),
+    }
     _report(options, results, numbers | {"seconds": seconds}, about_run)
     if options.replies is None:
         kept.remove()
@@ -182,10 +186,10 @@ def _open_replies(
     path = options.replies
     if path is None and options.json is not None:
         path = options.json.with_name(f"{options.json.name}.part.jsonl")
-    identity = model.identity
+    identity = [value for name, value in asdict(model.identity).items() if name != "model_id"]
     sampled = [options.max_new_tokens, options.temperature, options.top_p, options.seed]
     about = {
-        "model": f"{identity.revision} {identity.tokenizer_sha256}",
+        "model": " ".join(map(str, identity)),
         "neuron set": hash_neuron_set(sets.neurons),
         "`--paper-set`": hash_neuron_set(sets.paper),
         "choice of prompts": hash_prompts(prompts),

@@ -45,6 +45,7 @@ class ForcingNumbers(_Read):
     version: str | None = None
     made_at: str | None = None
     model_revision: str | None = None
+    weights_sha256: str | None = None
     neuron_set_sha256: str | None = None
     prompts: int = Field(ge=1)
     prompts_sha256: str | None = None
@@ -189,6 +190,7 @@ def forcing_page(files: Mapping[str, ForcingNumbers], *, title: str) -> str:
 def _made_with(numbers: ForcingNumbers) -> str:
     facts = {
         "Model": f"`{numbers.model}`" + _in_brackets(numbers.model_revision),
+        "Weights": numbers.weights_sha256 and f"`{numbers.weights_sha256}`",
         "Neuron set": numbers.neuron_set_sha256 and f"`{numbers.neuron_set_sha256}`",
         "Prompts": f"{numbers.prompts}"
         + (f" of `{numbers.prompt_file}`" if numbers.prompt_file else "")
