@@ -262,3 +262,53 @@ def _read_weight(text: str, name: str, whole: str) -> float:
             f"{name}@2; correct it."
         )
     return weight
+
+
+_LAPE = "lape"  # how the names of all methods begin that push LAPE's neurons
+
+
+def without_lape(method: str) -> str:
+    """Return a method without its steps that push LAPE neurons, to see what they are worth.
+
+    Raises:
+        PlanError: If it has no such step, or no other.
+    """
+    kept = [part.strip() for part in method.split("+") if not _is_lape(part)]
+    if not kept or len(kept) == len(parse_method(method)):
+        raise _no_ablation(method)
+    return "+".join(kept)
+
+
+def with_random(method: str) -> str:
+    """Return a method with as many random neurons of the same layers in place of LAPE's.
+
+    Site, phase, layers and weight stay those of the step.
+
+    Raises:
+        PlanError: If it has no step that pushes LAPE neurons.
+    """
+    parts = [part.strip() for part in method.split("+")]
+    if not any(map(_is_lape, parts)):
+        raise _no_ablation(method)
+    return "+".join(_randomized(part) if _is_lape(part) else part for part in parts)
+
+
+def _is_lape(part: str) -> bool:
+    return part.strip().startswith(_LAPE)
+
+
+def _randomized(part: str) -> str:
+    (step,) = parse_method(part)
+    options = part.partition("@")[0].split("/")[1:]
+    if not any(option in _SITES for option in options):
+        options.append(step.where.site)
+    if not any(option in _PHASES for option in options):
+        options += [name for name, phases in _PHASES.items() if phases == step.where.phases][:1]
+    return "/".join(["random", *options]) + f"@{step.weight:g}"
+
+
+def _no_ablation(method: str) -> PlanError:
+    return PlanError(
+        f"Method '{method}' has no LAPE step beside another one. Expected one such as "
+        "lape/answer@1+subspace/answer@1; leave this control out."
+    )
