@@ -97,6 +97,7 @@ METHODS: Mapping[str, Method] = {
     "damp": Method(neuron_plans.damp_others, _EVERYWHERE, 1.0),
     "kojima": Method(neuron_plans.fix_own, _EVERYWHERE, 1.0),
     "random": Method(neuron_plans.shift_random, _AT_ONSET, 3.0),
+    "random-pull": Method(neuron_plans.pull_random, _AT_ANSWER, 1.0),
     "diffmean": Method(residual.difference_of_means, _RESIDUAL_AT_ONSET, 1.5),
     "redirect": Method(
         residual.difference_of_means, _RESIDUAL_AT_ONSET, 1.5, residual.difference_from_source
@@ -304,7 +305,8 @@ def _randomized(part: str) -> str:
         options.append(step.where.site)
     if not any(option in _PHASES for option in options):
         options += [name for name, phases in _PHASES.items() if phases == step.where.phases][:1]
-    return "/".join(["random", *options]) + f"@{step.weight:g}"
+    name = "random-pull" if step.name == "lape-pull" else "random"
+    return "/".join([name, *options]) + f"@{step.weight:g}"
 
 
 def _no_ablation(method: str) -> PlanError:

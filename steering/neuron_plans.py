@@ -195,16 +195,33 @@ def shift_random(
     Raises:
         PlanError: If the set holds no random neurons.
     """
+    return shift_union(_with_random_neurons(neurons), target, strength, where)
+
+
+def pull_random(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
+    """Do what `pull_in_subspace` does to as many random neurons of the same layers: its control.
+
+    Raises:
+        PlanError: If the set holds no random neurons.
+    """
+    return pull_in_subspace(_with_random_neurons(neurons), target, strength, where)
+
+
+@functools.lru_cache(maxsize=8)  # the same object each time, so that plans share what is cached
+def _with_random_neurons(neurons: NeuronSet) -> NeuronSet:
+    """Return the set with its random neurons in place of the selected ones."""
     control = neurons.control
     if control is None:
         raise PlanError(
-            "The method is 'random', but this neuron set holds no random neurons. Expected a set "
-            "made by `python -m steering build-set`; build it again, or give an imported one to "
+            "This neuron set holds no random neurons, which `random` and `random-pull` need. "
+            "Build it with `python -m steering build-set`, or give an imported one to "
             "`build-set --complete`."
         )
     count = len(control.layer)
     shape = (len(neurons.languages), count)
-    as_set = replace(
+    return replace(
         neurons,
         layer=control.layer,
         index=control.index,
@@ -214,7 +231,6 @@ def shift_random(
         gate_means=control.gate_means,
         value_means=control.value_means,
     )
-    return shift_union(as_set, target, strength, where)
 
 
 def deactivate(neurons: NeuronSet, language: Language) -> SteeringPlan:
