@@ -463,6 +463,15 @@ class Guard:
         return self._verdict(identify_text(rest, languages=self._languages))
 
 
+def note_on_giving_up(rewrites: Iterable[Rewrite]) -> str:
+    """Say in English that the guard gave up; empty where it did not."""
+    kept = [rewrite.language for rewrite in rewrites if rewrite.is_kept]
+    if not kept:
+        return ""
+    names = sorted({one.english_name if one else "another language" for one in kept})
+    return f"The guard gave up: the model kept writing {' and '.join(names)}."
+
+
 def _move_back(rewrites: Iterable[Rewrite], start: int) -> list[Rewrite]:
     """Move what stood behind a place to that place, as all behind it is dropped."""
     return [replace(rewrite, start=min(rewrite.start, start)) for rewrite in rewrites]
