@@ -101,6 +101,8 @@ class GuardSpec:
 class Rewrite:
     """A passage that was dropped and written again, or that was off target to the last.
 
+    Where the guard gave up for good, what stays was still to be written: it is not in `text`.
+
     Args:
         start: Where it stood in the answer, in characters of the final text.
         text: What was dropped.
@@ -383,12 +385,7 @@ class Guard:
         dropped = text[mark.chars :].strip()
         rewrite = Rewrite(mark.chars, dropped, language, tokens - mark.tokens, attempt)
         if not self._has_attempts(mark):
-            self._rewrites.append(replace(rewrite, is_kept=True))
-            self._has_given_up = self._is_hopeless
-            self._failed += 1
-            self._marks.append(self._mark(text, tokens))
-            self._settle(is_clear=False)
-            return None
+            return self._give_up(rewrite, text, tokens)
         self._rewrites = [*_move_back(self._rewrites, mark.chars), rewrite]
         self._attempts = {t: times for t, times in self._attempts.items() if t < mark.tokens}
         self._attempts[mark.tokens] = attempt
@@ -398,6 +395,23 @@ class Guard:
         self._is_peeking = True
         self._look_at = mark.tokens + 1
         return mark.tokens
+
+    def _give_up(self, rewrite: Rewrite, text: str, tokens: int) -> int | None:
+        """Leave a passage as it is; for good, go back to write it as if there were no guard.
+
+        What was pushed least is the best text in the other language.
+        """
+        self._has_given_up = self._is_hopeless
+        self._failed += 1
+        if self._has_given_up and rewrite.attempt > 1:
+            kept = Rewrite(rewrite.start, "", rewrite.language, 0, rewrite.attempt + 1, True)
+            self._rewrites += [rewrite, kept]
+            self._plan = self._usual_plan
+            return tokens - rewrite.tokens
+        self._rewrites.append(replace(rewrite, is_kept=True))
+        self._marks.append(self._mark(text, tokens))
+        self._settle(is_clear=False)
+        return None
 
     def _later(self, mark: _Mark) -> _Mark:
         """Return the mark, or where the released text ends if that is behind it."""
