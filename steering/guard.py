@@ -303,7 +303,7 @@ class Guard:
         piece, guess = self._guess(text, start)
         if guess.letters < _PEEK_LETTERS:
             return None
-        self._end_peeking(tokens, _LOOK_SOON_TOKENS)
+        self._look_at = tokens + _LOOK_SOON_TOKENS
         is_off = {self._verdict(guess), self._verdict_without_names(piece)} == {"off_target"}
         if not is_off or is_broken_off(text):
             return None

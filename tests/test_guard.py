@@ -350,6 +350,15 @@ def test_the_first_words_are_released_long_before_their_sentence_ends(code: str)
     assert len(shown) <= 0.4 * len(LONG[code])
 
 
+def test_first_words_that_leave_a_doubt_are_looked_at_again_before_the_sentence_ends() -> None:
+    doubt = "As an AI language model, I do not have the ability to see the old city of Rome today."
+
+    made = write(from_attempts([[doubt, LONG["fr"]]]), "fr")
+
+    (rewrite,) = made.guard.rewrites
+    assert len(rewrite.text) < 0.6 * len(doubt)
+
+
 @pytest.mark.parametrize(("target", "other"), PAIRS)
 def test_no_word_in_another_language_is_released(target: str, other: str) -> None:
     made = write(from_attempts([[LONG[other], LONG[target]]]), target, languages=SEVEN)
