@@ -303,9 +303,12 @@ class Guard:
         piece, guess = self._guess(text, start)
         if guess.letters < _PEEK_LETTERS:
             return None
+        if is_broken_off(text):  # a title, which says nothing where it ends either
+            self._end_peeking(tokens, _LOOK_SOON_TOKENS)
+            return None
         self._look_at = tokens + _LOOK_SOON_TOKENS
         is_off = {self._verdict(guess), self._verdict_without_names(piece)} == {"off_target"}
-        if not is_off or is_broken_off(text):
+        if not is_off:
             return None
         if not self._has_attempts(start) and not self._is_hopeless:
             return None  # only this passage is given up, where its sentence ends
