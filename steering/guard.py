@@ -47,7 +47,7 @@ _MAX_PASSAGES = 3
 _MAX_FAILED = 2
 
 # The first words are not dropped before there are so many letters; a wide letter counts as two.
-_PEEK_LETTERS = 20
+_PEEK_LETTERS = 16
 # What has not as many letters after so many tokens is code or numbers.
 _PEEK_TOKENS = 32
 # Words are released from here on if their language is all but certain: of the beginnings of 540
@@ -58,7 +58,7 @@ _RELEASE_LETTERS = 8
 _RELEASE_LETTERS_BY_SCRIPT = 2
 _RELEASE_CONFIDENCE = 0.9
 # Of first words that were long enough to be dropped; none of the 540 is wrong, and 91% are there.
-_RELEASE_LIKELY = 0.97
+_RELEASE_LIKELY, _LIKELY_LETTERS = 0.97, 20
 # A sentence alone misleads n-grams, and half a one more: of 2,136 right sentences of the bundled
 # model's grammar in five languages of Latin script, 11 are off target at 0.9 (`detection.py`) and
 # one is at this, where 4% of the wrong ones are not yet; these are judged with what follows.
@@ -290,7 +290,7 @@ class Guard:
         if guess.is_by_script:
             letters, confidence = _RELEASE_LETTERS_BY_SCRIPT, _RELEASE_CONFIDENCE
         else:
-            is_long = guess.letters >= _PEEK_LETTERS
+            is_long = guess.letters >= _LIKELY_LETTERS
             letters, confidence = _RELEASE_LETTERS, _RELEASE_LIKELY if is_long else _CERTAIN
         if guess.letters < letters or guess.confidence < confidence:
             return False
