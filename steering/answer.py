@@ -151,7 +151,8 @@ class Answer:
         if reason is not None:
             settled = len(text)
         else:
-            whole = len(text) if self._guard is None else settled
+            is_free = self._guard is None or self._guard.has_given_up
+            whole = len(text) if is_free else settled
             settled = min(whole, _length_without_stop(text, self.sampling.stop))
         return AnswerView(text, settled, reason, len(ids), rewrites)
 
@@ -176,7 +177,7 @@ class Answer:
         if guard is None or not (self.is_over or guard.is_due(token, count)):
             return None
         text = decode_answer(self._tokenizer, self._ids)[: self._stopped_at]
-        kept = guard.read(text, count, is_over=self.is_over)
+        kept = guard.read(text, count, is_over=self.is_over, token_id=token)
         self._settled = min(guard.settled, len(text))
         return kept
 

@@ -20,6 +20,7 @@ from steering.api.application import make_api, routes_of
 from steering.api.choosing import ServedModel
 from steering.engine import Engine
 from steering.errors import SettingsError, SteeringError
+from steering.guard import sentence_end_ids
 from steering.loading import LoadedModel, load_model
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set
@@ -140,6 +141,7 @@ def _load(
         model = load_model(settings.model, quantize=settings.quantize, device=settings.device)
         if neurons is not None:
             check_set_fits_model(neurons, model)
+            sentence_end_ids(model.tokenizer)  # a second for a large vocabulary, kept
     except SteeringError as err:
         log.error("%s", err)
         raise

@@ -31,6 +31,7 @@ class Writing:
         rungs: The plan of every token written: 0 for the usual one, 1 for the first harder one.
         looks: How often the guard was asked.
         gone_back: Per time, the texts before and after.
+        settled: Per look, the text that was to stay.
     """
 
     guard: Guard
@@ -39,6 +40,7 @@ class Writing:
     rungs: list[int] = field(default_factory=list)
     looks: int = 0
     gone_back: list[tuple[str, str]] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
 
     def tail(self, start: int) -> str:
         return self.text[start:].lstrip()
@@ -92,7 +94,7 @@ def write(
             made.rungs.append(rung)
             is_end = _ENDS.search(tokens[-1][1]) is not None
             is_due = made.guard.is_due(int(is_end), len(tokens))
-            keep = _read(made, tokens, show, is_over=False) if is_due else None
+            keep = _read(made, tokens, show, token_id=int(is_end)) if is_due else None
         if keep is not None:
             assert 0 <= keep <= len(tokens)
             before = made.text
@@ -105,11 +107,19 @@ def write(
 
 
 def _read(
-    made: Writing, tokens: list[tuple[int, str]], show: Callable[[str], str], *, is_over: bool
+    made: Writing,
+    tokens: list[tuple[int, str]],
+    show: Callable[[str], str],
+    *,
+    is_over: bool = False,
+    token_id: int | None = None,
 ) -> int | None:
     made.looks += 1
     made.text = "".join(token for _, token in tokens).strip()
-    return made.guard.read(show(made.text), len(tokens), is_over=is_over)
+    shown = show(made.text)
+    keep = made.guard.read(shown, len(tokens), is_over=is_over, token_id=token_id)
+    made.settled.append(made.text[: made.guard.settled])
+    return keep
 
 
 def joined(*sentences: str) -> list[str]:

@@ -77,6 +77,7 @@ class TakeBack:
 
     rewrites = ()
     settled = 0
+    has_given_up = False
 
     def __init__(
         self, *, at: int, to: int, plan: SteeringPlan, first: SteeringPlan = NO_STEERING
@@ -87,7 +88,7 @@ class TakeBack:
     def is_due(self, _token: int, tokens: int) -> bool:
         return tokens == self._at
 
-    def read(self, _text: str, tokens: int, *, is_over: bool) -> int | None:
+    def read(self, _text: str, tokens: int, *, is_over: bool, token_id: int) -> int | None:
         if tokens != self._at and not (is_over and self._at > 99):
             return None
         self._at, self.plan = -1, self._then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle  # noqa: TID251 - a spec goes to a process of our own, as ZeroGPU sends it
 import random
 from collections.abc import Sequence
@@ -296,13 +297,112 @@ def test_what_never_is_on_target_is_kept_and_said(harder: int) -> None:
     assert made.rungs[-len(cut(last)) :] == [0] * len(cut(last))
 
 
-def test_all_passages_together_have_a_bound() -> None:
-    made = write(lambda number, _: f" {LONG['en']}" if number < 12 else "", "fr", harder=3)
+def test_an_answer_whose_first_passage_fails_is_given_up_at_its_first_words() -> None:
+    """All that follows is left alone, also the rest of that sentence."""
+    made = write(lambda number, _: f" {LONG['en']}" if number < 12 else "", "fr", harder=2)
 
-    kept = [rewrite for rewrite in made.guard.rewrites if rewrite.is_kept]
-    assert len(made.guard.rewrites) - len(kept) == 9
-    assert "".join(f" {one.text}" for one in kept).strip() == made.text
+    *dropped, kept = made.guard.rewrites
+    assert [rewrite.attempt for rewrite in dropped] == [1, 2, 3]
+    assert (kept.start, kept.attempt, kept.is_kept) == (0, 4, True)
+    assert set(made.rungs[-len(cut(made.text)) :]) == {0}
+    assert all(len(one.text) < 0.8 * len(LONG["en"]) for one in dropped)
+    assert made.guard.has_given_up
     assert made.text.count(LONG["en"]) == 12
+    assert made.looks < 40
+
+
+def test_an_answer_that_began_on_target_is_given_up_at_the_second_passage_that_fails() -> None:
+    first, wrong, again = joined(TEXTS["fr"][0], LONG["en"], TEXTS["fr"][1])
+    lines = [first, wrong, again, wrong, wrong, again]
+
+    made = write(from_attempts([[line] for line in lines]), "fr", harder=2)
+
+    assert [rewrite.attempt for rewrite in made.guard.rewrites] == [1, 2, 3, 1, 2, 3, 4]
+    kept = [rewrite for rewrite in made.guard.rewrites if rewrite.is_kept]
+    assert [one.text for one in kept] == [LONG["en"], ""]
+    assert made.guard.has_given_up
+    assert made.text == "".join(lines)
+
+
+def test_a_guard_that_gave_up_is_not_asked_again() -> None:
+    guard = Guard(make_spec(), SteeringPlan({}), frozenset({7}))
+    usual = guard.plan
+    text = LONG["en"]
+
+    assert [guard.read(text, 15, is_over=False) for _ in range(3)] == [0, 0, None]
+
+    assert guard.has_given_up
+    assert guard.plan is usual
+    assert not any(guard.is_due(token, tokens) for token in (5, 7) for tokens in range(15, 200))
+    assert guard.read(f"{text} {text}", 30, is_over=True) is None
+    assert len(guard.rewrites) == 3
+
+
+# What may be shown before a sentence ends.
+
+
+@pytest.mark.parametrize("code", LONG)
+def test_the_first_words_are_released_long_before_their_sentence_ends(code: str) -> None:
+    made = write(from_attempts([[LONG[code]]]), code)
+
+    shown = next(text for text in made.settled if text)
+    assert LONG[code].startswith(shown)
+    assert len(shown) <= 0.4 * len(LONG[code])
+
+
+def test_first_words_that_leave_a_doubt_are_looked_at_again_before_the_sentence_ends() -> None:
+    doubt = "As an AI language model, I do not have the ability to see the old city of Rome today."
+
+    made = write(from_attempts([[doubt, LONG["fr"]]]), "fr")
+
+    (rewrite,) = made.guard.rewrites
+    assert len(rewrite.text) < 0.6 * len(doubt)
+
+
+@pytest.mark.parametrize(("target", "other"), PAIRS)
+def test_no_word_in_another_language_is_released(target: str, other: str) -> None:
+    made = write(from_attempts([[LONG[other], LONG[target]]]), target, languages=SEVEN)
+
+    assert made.text == LONG[target]
+    assert all(LONG[target].startswith(text) for text in made.settled)
+
+
+@pytest.mark.parametrize("code", TEXTS)
+def test_what_was_released_is_the_beginning_of_all_that_follows(code: str) -> None:
+    other, between = "fr" if code == "en" else "en", "" if code in ("zh", "ja") else " "
+    own = [text + between for text in TEXTS[code]]
+    script = [*([text] for text in own[:4]), [LONG[other], own[4]]]
+
+    made = write(from_attempts(script), code)
+
+    assert len(made.guard.rewrites) == 1
+    assert made.settled == sorted(made.settled, key=len)
+    assert all(made.text.startswith(text) for text in made.settled)
+
+
+def test_a_long_sentence_is_released_piece_by_piece() -> None:
+    endless = " et puis le chien de la maison va vers la vieille table avec le chat" * 6
+
+    made = write(from_attempts([[endless]]), "fr")
+
+    sizes = sorted({len(text) for text in made.settled})
+    assert len(sizes) > 5
+    assert max(b - a for a, b in itertools.pairwise(sizes)) < 100
+
+
+def test_a_sentence_that_turns_after_its_first_words_keeps_them() -> None:
+    begun, turned, right = (
+        "Le vieux chat",
+        f" and {LONG['en']}",
+        " dort toute la journée au soleil.",
+    )
+
+    made = write(from_attempts([[begun], [turned, right]]), "fr")
+
+    (rewrite,) = made.guard.rewrites
+    assert made.text == begun + right
+    assert rewrite.start == len(begun)
+    assert all(made.text.startswith(text) for text in made.settled)
 
 
 def test_an_answer_that_becomes_nothing_is_written_again() -> None:
@@ -312,11 +412,19 @@ def test_an_answer_that_becomes_nothing_is_written_again() -> None:
     assert [rewrite.start for rewrite in made.guard.rewrites] == [0, 0]
 
 
-def test_an_answer_that_stays_nothing_ends() -> None:
+def test_an_answer_that_stays_nothing_is_written_as_it_was_at_first() -> None:
     made = write(from_attempts([[LONG["en"], ""]]), "fr")
 
-    assert made.text == ""
-    assert [rewrite.is_kept for rewrite in made.guard.rewrites] == [False] * 3 + [True]
+    assert made.text == LONG["en"]
+    assert [rewrite.is_kept for rewrite in made.guard.rewrites] == [False] * 4 + [True]
+
+
+def test_what_pushes_made_worse_is_not_what_stays() -> None:
+    worse = "the the the the the the the the the the the the."
+
+    made = write(from_attempts([[LONG["en"], worse], [f" {LONG['en']}"]]), "fr", harder=2)
+
+    assert made.text == f"{LONG['en']} {LONG['en']}"
 
 
 # Properties.
@@ -376,7 +484,7 @@ def test_whatever_is_written_it_ends_and_the_record_is_true(
     made = write(from_attempts(script), target, harder=harder, max_tokens=9000)
 
     dropped = [rewrite for rewrite in made.guard.rewrites if not rewrite.is_kept]
-    assert len(dropped) <= 3 * harder
+    assert len(dropped) <= 3 * harder + (harder > 0)  # what stays was written first
     assert len(made.gone_back) == len(dropped)
     for rewrite, (before, after) in zip(dropped, made.gone_back, strict=True):
         assert before == after + before[len(after) :]
@@ -402,7 +510,7 @@ def test_no_text_is_an_error(shown: list[tuple[str, int, bool]]) -> None:
 
     kept = [guard.read(text, tokens, is_over=is_over) for text, tokens, is_over in shown]
 
-    assert sum(keep is not None for keep in kept) <= 6
+    assert sum(keep is not None for keep in kept) <= 7
 
 
 @pytest.mark.parametrize("code", ["ja", "hi", "fr"])
@@ -438,12 +546,12 @@ def make_spec() -> GuardSpec:
 def test_it_is_due_at_ends_and_for_the_first_words() -> None:
     guard = Guard(make_spec(), SteeringPlan({}), frozenset({7}))
 
-    assert [guard.is_due(token, tokens) for token, tokens in ((7, 1), (5, 1), (5, 4))] == [
-        True, False, True,
+    assert [guard.is_due(token, tokens) for token, tokens in ((5, 0), (5, 1), (7, 0))] == [
+        False, True, True,
     ]  # fmt: skip
-    assert guard.read("Le chat est sur le canapé.", 9, is_over=False) is None
+    assert guard.read("Le chat est sur le canapé", 9, is_over=False) is None
     assert [guard.is_due(token, tokens) for token, tokens in ((5, 10), (5, 40), (7, 10))] == [
-        False, False, True,
+        False, True, True,
     ]  # fmt: skip
 
 
@@ -478,7 +586,7 @@ def test_few_tokens_end_a_sentence_and_they_are_looked_at_once() -> None:
 # What is harder.
 
 
-def test_harder_is_the_strongest_level_then_beyond_it_then_a_bias(toy_set: NeuronSet) -> None:
+def test_harder_is_the_strongest_level_then_beyond_it_with_a_bias(toy_set: NeuronSet) -> None:
     own = {"strengths": {"gentle": 0.5, "normal": 1.0, "strong": 2.0}, "steering_method": "lape@1"}
     tuned = replace(toy_set, metadata=toy_set.metadata.model_copy(update=own))
 
@@ -493,11 +601,10 @@ def test_harder_is_the_strongest_level_then_beyond_it_then_a_bias(toy_set: Neuro
     def at(strength: float) -> object:
         return effects(make_plan(tuned, SteeringRequest(FR, "lape@1", strength)))
 
-    beyond = [(at(3.0), None), (at(4.0), None), (at(4.0), 30.0)]
     for below in ("normal", 1.5, "gentle", 0.0):
-        assert ladder(below) == [(at(2.0), None), *beyond]
-    assert ladder("strong") == beyond
-    assert ladder(3.0) == [(at(4.5), None), (at(6.0), None), (at(6.0), 30.0)]
+        assert ladder(below) == [(at(2.0), None), (at(3.0), 30.0)]
+    assert ladder("strong") == [(at(3.0), None), (at(3.0), 30.0)]
+    assert ladder(3.0) == [(at(4.5), None), (at(4.5), 30.0)]
 
 
 def test_the_bias_is_added_to_that_of_the_method(toy_set: NeuronSet) -> None:
@@ -505,7 +612,7 @@ def test_the_bias_is_added_to_that_of_the_method(toy_set: NeuronSet) -> None:
 
     assert guard is not None
     bounds = [plan.token_bias.bound_nats for plan in guard.harder if plan.token_bias]
-    assert bounds == pytest.approx([10.5, 14.0, 44.0])
+    assert bounds == pytest.approx([10.5, 40.5])
 
 
 def test_a_set_without_log_odds_compares_scripts(toy_set: NeuronSet) -> None:
@@ -543,7 +650,7 @@ def test_a_spec_can_go_to_another_process(toy_set: NeuronSet) -> None:
     copy = pickle.loads(pickle.dumps(guard))  # noqa: S301 - our own bytes
 
     assert (copy.target, copy.languages) == (guard.target, guard.languages)
-    assert len(copy.harder) == len(guard.harder) == 4
+    assert len(copy.harder) == len(guard.harder) == 2
     for one, other in zip(copy.harder, guard.harder, strict=True):
         assert effects(one) == effects(other)
         assert (one.token_bias is None) == (other.token_bias is None)

@@ -14,6 +14,7 @@ from steering.answer import FinishReason
 from steering.api.choosing import Choice
 from steering.detection import Verdict, detect, language_of_prompt
 from steering.generation import ReplyUpdate
+from steering.guard import note_on_giving_up
 from steering.languages import Language
 
 # OpenAI has two ways for an answer to end of itself.
@@ -81,6 +82,7 @@ class SteeringReport(BaseModel):
         verdict: The detector's on the whole answer; None if no language was asked for.
         detected: The language that the answer is in, None if that is not decided.
         rewrites: By the guard.
+        has_given_up: Whether the guard left a passage as it was, as no attempts were left.
         notes: What is to be known beside, such as messages that did not fit.
     """
 
@@ -88,6 +90,7 @@ class SteeringReport(BaseModel):
     verdict: Verdict | None
     detected: str | None
     rewrites: list[RewriteReport]
+    has_given_up: bool
     notes: list[str]
 
 
@@ -239,12 +242,15 @@ def report_on(last: ReplyUpdate, choice: Choice) -> SteeringReport:
         verdict, found = judged.verdict, judged.language
     else:
         found = language_of_prompt(text, languages=languages) if languages else None
-    notes = [last.notes[0], _OUT_OF_TIME if last.finish_reasons[0] == "time" else ""]
+    given_up = note_on_giving_up(last.rewrites[0] if last.rewrites else ())
+    out_of_time = _OUT_OF_TIME if last.finish_reasons[0] == "time" else ""
+    notes = [last.notes[0], out_of_time, given_up]
     return SteeringReport(
         language=_code(choice.language),
         verdict=verdict,
         detected=_code(found),
         rewrites=_rewrites(last),
+        has_given_up=bool(given_up),
         notes=[note for note in notes if note],
     )
 

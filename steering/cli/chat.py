@@ -10,6 +10,7 @@ from steering.cli.arguments import add_model_arguments, load_chosen_model
 from steering.conversation import Message
 from steering.detection import language_of_prompt
 from steering.engine import Engine
+from steering.guard import make_guard, note_on_giving_up
 from steering.jobs import GenerationRequest
 from steering.languages import parse_language
 from steering.methods import SteeringRequest, make_plan
@@ -27,6 +28,11 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("--neuron-set", type=Path, default=BUNDLED_NEURON_SET)
     parser.add_argument("--language", required=True, help="of the answers, such as fr")
     parser.add_argument("--strength", choices=["gentle", "normal", "strong"], default="normal")
+    parser.add_argument(
+        "--no-guard",
+        action="store_true",
+        help="do not write a passage again that is in another language",
+    )
     parser.set_defaults(run=run)
 
 
@@ -44,9 +50,11 @@ def run(options: argparse.Namespace) -> int:
         source = language_of_prompt(text, languages=neurons.languages)
         request = SteeringRequest(target, strength=options.strength, source=source)
         plan = make_plan(neurons, request)
-        reply = engine.reply(GenerationRequest((tuple(history),), (plan,)))
-        if reply.notes[0]:
-            print(f"note: {reply.notes[0]}", file=sys.stderr)
+        guard = None if options.no_guard else make_guard(neurons, request)
+        reply = engine.reply(GenerationRequest((tuple(history),), (plan,), guards=(guard,)))
+        for note in (reply.notes[0], note_on_giving_up(reply.rewrites[0])):
+            if note:
+                print(f"note: {note}", file=sys.stderr)
         history.append(Message("assistant", reply.texts[0]))
         print(reply.texts[0], flush=True)
     engine.close()

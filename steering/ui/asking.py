@@ -247,17 +247,31 @@ def notes_on(update: ReplyUpdate, row: int, locale: str = "en") -> tuple[Told, .
     notes = (
         Told(ending),
         with_lead("left_out", left_out, locale) if left_out else Told(""),
+        Told(_note_on_giving_up(rewrites, locale)),
         Told(_note_on_rewrites(rewrites, locale)),
     )
     return tuple(note for note in notes if note.said)
 
 
+def _note_on_giving_up(rewrites: Sequence[Rewrite], locale: str) -> str:
+    """Say what the model kept writing where the guard gave up."""
+    kept = [rewrite.language for rewrite in rewrites if rewrite.is_kept]
+    if not kept:
+        return ""
+    names = {
+        name_in(one, locale) if one else say("another_language", locale).lower() for one in kept
+    }
+    return say("guard_gave_up", locale, languages=enumerate_in(locale, sorted(names)))
+
+
 def _note_on_rewrites(rewrites: Sequence[Rewrite], locale: str) -> str:
     """Say how many passages were written again, and what they were in."""
-    again = {rewrite.start for rewrite in rewrites if not rewrite.is_kept}
+    in_vain = {rewrite.start for rewrite in rewrites if rewrite.is_kept}
+    mended = [rewrite for rewrite in rewrites if rewrite.start not in in_vain]
+    again = {rewrite.start for rewrite in mended}
     if not again:
         return ""
-    names = sorted({name_in(rewrite.language, locale) for rewrite in rewrites})
+    names = sorted({name_in(rewrite.language, locale) for rewrite in mended})
     key = "rewritten_one" if len(again) == 1 else "rewritten_many"
     return say(key, locale, count=len(again), languages=enumerate_in(locale, names))
 

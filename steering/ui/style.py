@@ -142,6 +142,7 @@ html:lang(ar) label > input + span { margin: 0 .5rem 0 0; }
 .badge-bad { background: #fde5d3; color: #7c2d12; }
 .badge-neutral { background: #e5e9f0; color: #334155; }
 .note { color: #475569; }
+.unsettled { color: #5b6779; font-style: italic; }
 mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
 .why { font-size: .8125rem; font-weight: 600; padding: 0 .25rem; white-space: nowrap; }
 .dark mark.stray, .dark .why { background: #7c2d12; color: #ffedd5; }
@@ -149,6 +150,7 @@ mark.stray, .why { background: #fde5d3; color: #7c2d12; border-radius: .2rem; }
 .dark .badge-bad { background: #7c2d12; color: #ffedd5; }
 .dark .badge-neutral { background: #334155; color: #e2e8f0; }
 .dark .note { color: #cbd5e1; }
+.dark .unsettled { color: #a3b1c6; }
 
 /* "Look inside": bars, and tokens over the code of the language that fired. */
 .inside .html-container { padding: 0; }

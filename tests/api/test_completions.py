@@ -40,6 +40,7 @@ def test_an_answer_comes_in_the_language_that_was_asked_for(client: OpenAI) -> N
         "verdict": "on_target",
         "detected": "fr",
         "rewrites": [],
+        "has_given_up": False,
         "notes": [],
     }
 

@@ -99,6 +99,9 @@ def test_what_the_guard_did_and_what_was_left_out_is_told_and_counted(toy_set: N
     ]  # fmt: skip
     assert answer["steering"]["notes"][0] == "A message was left out."
     assert "as long as an answer may" in answer["steering"]["notes"][1]
+    given_up = "The guard gave up: the model kept writing another language."
+    assert answer["steering"]["notes"][2:] == [given_up]
+    assert answer["steering"]["has_given_up"] is True
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
     assert told["langsteer_rewrites_total"] == 1

@@ -35,8 +35,11 @@ class Stray:
 _NOTHING = "\u200b"
 _BROKEN = (("<", f"<{_NOTHING}"), ("![", f"!{_NOTHING}["))
 _AMPERSAND = (("&", "&amp;"),)
-# What `_mark` adds; the model's own tags are escaped, so that these are ours.
-_MARKS = re.compile(r'<mark class="stray">|</mark><span class="why">[^<]*</span>')
+# What `_mark` and `_dim` add; the model's own tags are escaped, so that these are ours.
+_UNSETTLED = '<span class="unsettled">'
+_MARKS = re.compile(
+    rf'<mark class="stray">|</mark><span class="why">[^<]*</span>|{_UNSETTLED}|</span>'
+)
 # What a line of Markdown may begin with; it stays outside of a mark.
 _LINE_BEGINS = re.compile(r"(?:[ \t]*(?:[-*+>#]+|\d{1,9}[.)])[ \t]+)*")
 _LINE_UNDER = re.compile(r'\n*<span class="(?:badge|note)')  # the line that `badge_html` makes
@@ -79,9 +82,18 @@ def show_answer(text: str, line: str, strays: Sequence[Stray] = ()) -> ShownMess
     return {"role": "assistant", "content": [_block(shown + escape_tags(text[end:])), _block(line)]}
 
 
-def show_written(text: str, waits: str, locale: str) -> ShownMessage:
-    """Return an answer that is being written, and what it waits for in words."""
-    return show_answer(text, being_written_html(waits, locale))
+def show_written(text: str, waits: str, locale: str, *, settled: int | None = None) -> ShownMessage:
+    """Return an answer that is being written, and what it waits for in words.
+
+    Args:
+        text: The answer so far.
+        waits: In words.
+        locale: What they are said in.
+        settled: How many characters stay whatever comes, all when omitted; the rest is dimmed.
+    """
+    cut = len(text) if settled is None else settled
+    line = _block(being_written_html(waits, locale))
+    return {"role": "assistant", "content": [_block(_dim(text, cut)), line]}
 
 
 def is_being_written(shown: ShownMessage) -> bool:
@@ -151,6 +163,26 @@ def _mark(stray: Stray) -> str:
     why = f'<span class="why"> ✗ {escape(stray.why)}</span>'
     marked = f'<mark class="stray">{escape_tags(stray.text[start:])}</mark>{why}'
     return stray.text[:start] + marked
+
+
+def _dim(text: str, start: int) -> str:
+    """Dim what is behind a place, line by line, as Markdown ends a tag with its paragraph.
+
+    Code that reaches behind it stays as it is.
+    """
+    for match in _CODE.finditer(text):
+        if match.end() > start:
+            start = max(start, match.end())
+    lines = [_dim_line(line) for line in text[start:].split("\n")]
+    return escape_tags(text[:start]) + "\n".join(lines)
+
+
+def _dim_line(line: str) -> str:
+    begins = _LINE_BEGINS.match(line)
+    start = begins.end() if begins else 0
+    if not line[start:].strip():
+        return escape_tags(line)
+    return f"{line[:start]}{_UNSETTLED}{escape_tags(line[start:])}</span>"
 
 
 def _replace_all(text: str, pairs: Sequence[tuple[str, str]]) -> str:

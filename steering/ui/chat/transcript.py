@@ -37,6 +37,7 @@ def make_record(chat: Chat, model: str, wish: Wish, update: ReplyUpdate) -> Reco
             for one in (update.rewrites[0] if update.rewrites else ())
             if not one.is_kept
         ],
+        "guard_gave_up": any(one.is_kept for row in update.rewrites for one in row),
     }
 
 

@@ -271,9 +271,12 @@ class Turns:
     def _show(self, update: ReplyUpdate, locale: str) -> ShownMessage:
         """Show an answer that is being written."""
         waits = say("writing" if self._chat.engine.is_ready else "loading", locale)
+        settled = update.settled[0] if update.settled else None
         if update.place:
             waits = say("waiting", locale, place=update.place)
-        return show_written(update.texts[0], waits, locale)
+        elif settled is not None and _is_written_again(update, settled):
+            waits = say("writing_again", locale)
+        return show_written(update.texts[0], waits, locale, settled=settled)
 
     def _show_finished(
         self, update: ReplyUpdate, wish: Wish, locale: str
@@ -336,6 +339,12 @@ def check_text(message: str) -> None:
         raise Refusal("message_empty")
     if len(message) > MAX_LETTERS:
         raise Refusal("message_long", count=f"{len(message):,}", most=f"{MAX_LETTERS:,}")
+
+
+def _is_written_again(update: ReplyUpdate, settled: int) -> bool:
+    """Say whether what is not settled stands where a passage was dropped."""
+    rewrites = update.rewrites[0] if update.rewrites else ()
+    return bool(rewrites) and not rewrites[-1].is_kept and settled <= rewrites[-1].start
 
 
 def _stopping() -> gr.Button:

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from steering.conversation import Message
 from steering.countable_text import split_sentences
 from steering.ui.chat import messages
-from steering.ui.chat.messages import ShownMessage, Stray, show_answer, show_question, to_plain
+from steering.ui.chat.messages import (
+    ShownMessage,
+    Stray,
+    show_answer,
+    show_question,
+    show_written,
+    to_plain,
+)
 
 QUESTION = show_question("Where is the cat?")
 ANSWER = show_answer("Le chat dort.", "<span>✓ French</span>")
@@ -126,3 +133,29 @@ def test_no_tag_is_left_wherever_markdown_may_see_code(text: str) -> None:
 
     assert re.search(r"<[a-zA-Z/!?]", block["text"]) is None
     assert to_plain([show_question(text)]) == [Message("user", text)]
+
+
+@given(st.text(alphabet="ab<>&;!#[]()`\n 鱼-*1.", min_size=1), st.integers(0, 40))
+def test_what_is_dimmed_comes_back_as_it_was(text: str, settled: int) -> None:
+    shown = show_written(text, "Writing …", "en", settled=settled)
+
+    assert to_plain([shown]) == [Message("assistant", text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "settled", "shown"),
+    [
+        ("Le chat dort", 12, "Le chat dort"),
+        ("Le chat dort", 7, 'Le chat<span class="unsettled"> dort</span>'),
+        ("- Un\n- Deux\n", 0, '- <span class="unsettled">Un</span>\n- <span class="unsettled">'
+                               "Deux</span>\n"),
+        ("Un `a b` c", 0, 'Un `a b`<span class="unsettled"> c</span>'),
+        ("```\nx = 1", 0, "```\nx = 1"),
+    ],
+)  # fmt: skip
+def test_what_is_not_settled_is_dimmed_line_by_line_but_for_code(
+    text: str, settled: int, shown: str
+) -> None:
+    made = show_written(text, "Writing …", "en", settled=settled)
+
+    assert made["content"][0]["text"] == shown

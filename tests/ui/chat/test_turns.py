@@ -12,6 +12,7 @@ import gradio as gr
 import pytest
 
 from steering.errors import ModelLoadError, NeuronSetMismatchError
+from steering.generation import ReplyUpdate
 from steering.guard import Rewrite
 from steering.languages import LANGUAGES
 from steering.ui.asking import Chat, Wish
@@ -132,6 +133,60 @@ def test_a_passage_that_was_written_again_can_be_unfolded(
     assert history[1]["metadata"]["title"] == "Show what was written again"
     assert "✗ English: The <\u200bcat>." in history[1]["content"][0]["text"]
     assert [message.content for message in to_plain(history)] == ["Where?", FRENCH]
+
+
+@pytest.mark.parametrize(
+    ("locale", "said"),
+    [
+        ("en", "The guard gave up: the model kept writing English."),
+        ("fr", "Le garde a renoncé : le modèle continuait d’écrire dans cette langue : English."),
+    ],
+)
+def test_a_guard_that_gave_up_says_so_and_nothing_of_having_mended_it(
+    turns: Turns, parts: Parts, engine: ScriptedEngine, locale: str, said: str
+) -> None:
+    in_vain = [Rewrite(0, "The cat.", LANGUAGES["en"], 3, attempt) for attempt in (1, 2)]
+    engine.rewrites = (*in_vain, Rewrite(0, "The cat.", LANGUAGES["en"], 3, 3, is_kept=True))
+
+    asked: Any = SimpleNamespace(headers={"accept-language": locale})
+    *_, last = turns.write([show_question("Where?")], [], FR, "a turn", asked)
+
+    line = last[parts.chat][-1]["content"][1]["text"]
+    assert said in line
+    assert "written again" not in line
+    assert last[parts.records][0]["guard_gave_up"] is True
+
+
+def test_what_is_not_settled_is_dimmed(turns: Turns, parts: Parts) -> None:
+    updates = list(turns.write([show_question("Where?")], [], FR, "a turn"))
+
+    written = [one[parts.chat][-1]["content"][0]["text"] for one in updates]
+    assert '<span class="unsettled">Le chat dort sur</span>' in written
+    assert any(
+        text.startswith(f"{FRENCH.split('.')[0]}. <span")
+        or text.startswith(f"{FRENCH.split('.')[0]}.<span")
+        for text in written
+    )
+    assert written[-1] == FRENCH
+    plain = [to_plain([one[parts.chat][-1]])[0].content for one in updates if "Le" in str(one)]
+    assert all(FRENCH.startswith(text) for text in plain)
+
+
+def test_a_passage_that_is_written_again_is_told_of_meanwhile(
+    turns: Turns, parts: Parts, engine: ScriptedEngine
+) -> None:
+    again = Rewrite(0, "The cat.", LANGUAGES["en"], 3, 1)
+
+    def lines(text: str, settled: int) -> str:
+        update = ReplyUpdate(
+            (text,), (None,), ("",), 3, (5,), ((again,),), settled=(settled,), row_tokens=(3,)
+        )
+        engine.stream = lambda *_args, **_kwargs: (one for one in [update])  # type: ignore[method-assign]
+        (shown,) = turns.write([show_question("Where?")], [], FR, "a turn")
+        return str(shown[parts.chat][-1]["content"][1]["text"])
+
+    assert "Writing a passage again …" in lines("Le ch", 0)
+    assert "Writing …" in lines("Le chat dort", 12)
 
 
 def test_an_answer_has_a_record_of_what_it_was_made_with(turns: Turns, parts: Parts) -> None:
