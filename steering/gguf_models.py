@@ -273,12 +273,14 @@ def _reporting(progress: ConversionProgress) -> Iterator[None]:
         return _Steps(progress, *args, **kwargs)
 
     set_hook = getattr(logging, "set_tqdm_hook", lambda _: None)  # older releases have none
-    before_hook, before_bar = set_hook(lambda _, args, kwargs: make(*args, **kwargs)), own.tqdm
-    own.tqdm = make  # type: ignore[misc,assignment]  # what it calls is like it
+    names = vars(own)
+    before_bar = names["tqdm"]
+    before_hook = set_hook(lambda _, args, kwargs: make(*args, **kwargs))
+    names["tqdm"] = make
     try:
         yield
     finally:
-        own.tqdm = before_bar  # type: ignore[misc]  # as above
+        names["tqdm"] = before_bar
         set_hook(before_hook)
 
 

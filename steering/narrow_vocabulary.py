@@ -74,8 +74,8 @@ def widen_all_but_vocabulary(model: PreTrainedModel) -> None:
     model.config.dtype = torch.float32
 
 
-def _own(weight: nn.Parameter) -> nn.Parameter:
-    """Return a copy: the weights as read are pages of the whole file, which would stay in memory."""
+def _own(weight: Tensor) -> nn.Parameter:
+    """Return a copy: weights as read are pages of the whole file, which would stay in memory."""
     return nn.Parameter(weight.detach().clone(), requires_grad=False)
 
 

@@ -70,6 +70,12 @@ def read_settings() -> Settings:
     return settings
 
 
+def read_data_folder() -> Path:
+    """Return the folder for what the program keeps, as `LANGSTEER_DATA` has it, for commands."""
+    named = os.environ.get(f"{_PREFIX}DATA")
+    return Path(named) if named else user_data_folder()
+
+
 def _language_problems(settings: Settings) -> list[str]:
     """Describe what is wrong with the languages, if anything is."""
     name = f"{_PREFIX}LANGUAGES"

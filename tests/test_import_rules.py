@@ -48,7 +48,10 @@ USE = [
     "export",
 ]
 SURFACES = ["cli", "api", "ui"]
-BELOW_SURFACES = [*WORDS, *DATA, *METHODS, "methods", *EDGES, *WORK, *USE, "bundled", "settings"]
+BELOW_SURFACES = [
+    *WORDS, *DATA, *METHODS, "methods", *EDGES, *WORK, *USE, "bundled", "conversion_bar",
+    "settings",
+]  # fmt: skip
 
 ALLOWED: dict[str, list[str]] = {
     "__init__": BELOW_SURFACES,
@@ -183,6 +186,7 @@ ALLOWED: dict[str, list[str]] = {
     "export": ["steering_plan", "architectures", "loading", "errors"],
     "settings": ["data_folder", "errors", "languages", "bundled", "loading"],
     "bundled": ["loading"],
+    "conversion_bar": ["gguf_models"],
     **{surface: BELOW_SURFACES for surface in SURFACES},
     "serving": [*BELOW_SURFACES, "api", "ui"],
 }
