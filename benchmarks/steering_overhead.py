@@ -4,6 +4,7 @@ The same questions are answered with and without the default plan, at batch 1 an
 model and on a random Llama of 250M parameters, from the first token to the last of answers of the
 same length. Then one vector, added everywhere after one layer, by us and by
 repeng, steering-vectors and nnsight where they are installed, each beside its own unsteered way.
+`--model`, `--neuron-set` and `--method` measure a model of one's own instead.
 Prints a table and, last, one JSON line; `overhead_batch1` and `overhead_batch8` are the larger of
 the models' overheads with the default plan.
 """
@@ -15,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ from torch import Tensor
 from benchmarks.paired import Ratio, median_ratio, time_in_turn
 from benchmarks.peers import PEERS, Generate, generate_plainly
 from benchmarks.random_model import LAYERS_250M, never_end
-from benchmarks.subjects import PEOPLE, Person, Subject, make_groups, make_subjects
+from benchmarks.subjects import PEOPLE, Person, Subject, load_subject, make_groups, make_subjects
 from steering import Sampling
 from steering.batch import Batch
 from steering.conversation import encode_prompt
@@ -306,12 +308,21 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=LAYERS_250M, help="of the random model")
     parser.add_argument("--bundled-alone", action="store_true", help="no random model")
     parser.add_argument("--without-peers", action="store_true")
+    parser.add_argument("--model", help="this one in place of the two")
+    parser.add_argument("--neuron-set", type=Path, help="its set")
+    parser.add_argument("--method", default="", help="what steers it (default: as its set says)")
     options = parser.parse_args()
+    if (options.model is None) != (options.neuron_set is None):
+        parser.error("expected `--model` and `--neuron-set`, or neither")
     if min(options.rounds, options.tokens, options.layers) < 1:
         parser.error(f"'{vars(options)}': expected numbers from 1 up")
-    subjects = itertools.islice(make_subjects(options.layers), 1 if options.bundled_alone else None)
+    if options.model is not None:
+        subjects = [load_subject(options.model, options.neuron_set, options.method)]
+    else:
+        made = make_subjects(options.layers)
+        subjects = list(itertools.islice(made, 1 if options.bundled_alone else None))
     found = measure(
-        list(subjects),
+        subjects,
         tokens=options.tokens,
         rounds=options.rounds,
         has_peers=not options.without_peers,

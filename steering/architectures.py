@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from steering.errors import UnsupportedArchitectureError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # Where an edit acts in a layer. `gate`: output of the activation function. `value`: what enters
 # the down projection. `residual`: the stream after the layer.
@@ -266,6 +267,17 @@ def input_width(projection: nn.Module) -> int | None:
     """
     width = getattr(projection, "in_features", getattr(projection, "nx", None))
     return width if isinstance(width, int) else None
+
+
+def activation_dtype(model: PreTrainedModel) -> torch.dtype:
+    """Return the type of a model's activations; its embedding may be stored in a narrower one."""
+    embedding = model.get_input_embeddings().get_parameter("weight")
+    others = (
+        weight.dtype
+        for weight in model.parameters()
+        if weight.is_floating_point() and weight is not embedding
+    )
+    return next(others, embedding.dtype)
 
 
 def _text_config(config: PreTrainedConfig) -> PreTrainedConfig:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from steering.activation_stats import StatsPhase
+from steering.architectures import activation_dtype
 from steering.conversation import Message, context_tokens, encode_prompt
 from steering.corpus import Corpus, Warn, chain_hash, iter_rows
 from steering.corpus_rows import Dialogue
@@ -106,7 +107,7 @@ def iter_chunks(
 def model_state(model: LoadedModel) -> str:
     """Describe all of a model that its numbers depend on: which one, of which precision."""
     quantised = model.model.config.to_dict().get("quantization_config")
-    return f"{model.identity} {model.model.dtype} {quantised}"
+    return f"{model.identity} {activation_dtype(model.model)} {quantised}"
 
 
 def corpus_phases(corpus: Corpus) -> tuple[StatsPhase, ...]:

@@ -1,7 +1,8 @@
 """Loads a causal language model with its tokenizer, 4-bit or not, and says which one it is.
 
-Knows nothing of steering or languages. Reads safetensors only (no pickled weights), runs no code
-that comes with a model, and compiles nothing. The family is checked before weights are read.
+Knows nothing of steering or languages. Reads safetensors and GGUF files only (no pickled weights),
+runs no code that comes with a model, and compiles nothing. The family is checked before weights
+are read.
 """
 
 from __future__ import annotations
@@ -21,8 +22,18 @@ from steering.architectures import (
     layer_count,
     neurons_per_layer,
 )
+from steering.data_folder import user_data_folder
 from steering.errors import ModelLoadError, UnsupportedArchitectureError
 from steering.experts import prepare_experts
+from steering.gguf_models import (
+    ConversionProgress,
+    GgufFile,
+    convert_gguf,
+    find_gguf,
+    hash_content,
+    names_gguf,
+    read_architecture,
+)
 from steering.model_identity import ModelIdentity, folder_revision, hash_tokenizer
 
 if TYPE_CHECKING:
@@ -37,6 +48,8 @@ if TYPE_CHECKING:
 
 Quantize: TypeAlias = Literal["nf4", "int8", "none"]
 
+DTYPES = ("float32", "bfloat16", "float16")
+ANY_DTYPE = "auto"  # what suits the device and the checkpoint
 ANY_DEVICE = "auto"  # all GPUs, and the memory for what does not fit there
 
 # The name of the small model that comes with the program, and where its files are.
@@ -66,39 +79,51 @@ def load_model(
     name: str,
     *,
     quantize: Quantize | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: str | None = None,
     revision: str | None = None,
+    data: Path | None = None,
+    progress: ConversionProgress | None = None,
 ) -> LoadedModel:
-    """Load a model and its tokenizer from the hub, a folder, or the bundled one.
+    """Load a model and its tokenizer from the hub, a folder, a GGUF file, or the bundled one.
 
     Args:
-        name: Hub id such as `org/model`, a folder, or `bundled`.
+        name: Hub id such as `org/model`, a folder, a GGUF file, `org/repo:file.gguf` for one on the
+            hub, or `bundled`.
         quantize: Bits of the weights. When omitted: `nf4`, but none for the bundled model and for
             a checkpoint that is stored quantised.
-        dtype: Type of activations and of unquantised weights. When omitted: float32 for the
-            bundled model; under quantisation bfloat16 where the GPU has it, float16 on other GPUs
-            and float32 on the CPU; else what the checkpoint has.
+        dtype: Type of activations and of unquantised weights, torch's own or its name (`float32`,
+            `bfloat16`, `float16`). When omitted or `auto`: float32 for the bundled model; under
+            quantisation bfloat16 where the GPU has it, float16 on other GPUs and float32 on the
+            CPU, where embedding and head stay in the checkpoint's 16 bits all the same; else what
+            the checkpoint has.
         device: Such as `cpu` or `cuda:0`; `auto` spreads a model that is larger than one GPU over
             all GPUs and memory, which is slow. The GPU when omitted and there is one, else the CPU.
         revision: Branch, tag or commit of the hub; the main branch when omitted.
+        data: Where GGUF files are converted to; the person's own data folder when omitted.
+        progress: Called while a GGUF file is converted, with the share that is done.
 
     Raises:
         ModelLoadError: If the model cannot be found, read or run as asked.
         UnsupportedArchitectureError: If its family is not in the table; no weights are read then.
     """
+    asked_dtype = _read_dtype(name, dtype)
     source = _find_source(name, revision)
     config = _read_config(source, quantize)
     chosen = _choose_quantize(source, config, quantize)
     is_quantised = chosen != "none" or "quantization_config" in config.to_dict()
     architecture = find_architecture(config, is_quantised=is_quantised)
-    tokenizer = _read_tokenizer(source)
     place = _choose_device(source, device)
-    chosen_dtype = dtype or _default_dtype(name, chosen, place)
-    model = _read_weights(source, config, quantize=chosen, dtype=chosen_dtype, device=place)
+    if source.gguf is not None:
+        source = _convert(source, source.gguf, data or user_data_folder(), progress)
+        config = _read_config(source, quantize)
+    tokenizer = _read_tokenizer(source)
+    model = _read_weights(source, config, quantize=chosen, dtype=asked_dtype, device=place)
     prepare_experts(model)
     if chosen == "nf4" and model.device.type == "cpu":
-        _check_widths(source, model.get_submodule(architecture.layers_path))
+        layers = model.get_submodule(architecture.layers_path)
+        _check_widths(source, layers)
+        _pack_weights(layers)
     identity = ModelIdentity(
         model_id=name,
         revision=source.revision or folder_revision(Path(source.place)),
@@ -109,6 +134,10 @@ def load_model(
         experts=expert_count(config),
         tokenizer_sha256=hash_tokenizer(tokenizer),
     )
+    if place == "cpu":
+        from steering.narrow_vocabulary import return_free_memory
+
+        return_free_memory()
     return LoadedModel(model, tokenizer, architecture, identity)
 
 
@@ -116,7 +145,7 @@ def read_identity(name: str, *, revision: str | None = None) -> ModelIdentity:
     """Say which model a name means, from its configuration alone.
 
     Neither weights nor tokenizer are read: the tokenizer's hash is empty, and so is the revision
-    of a folder.
+    of a folder and of a GGUF file.
 
     Raises:
         ModelLoadError: If the configuration cannot be found or read.
@@ -140,12 +169,14 @@ def read_identity(name: str, *, revision: str | None = None) -> ModelIdentity:
 class _Source:
     """Where a model is read from: *place* is a folder, or the hub id as a string.
 
-    The revision of a folder is None; of a hub id it is the commit once that is known.
+    The revision of a folder is None; of a hub id it is the commit once that is known, and of a
+    converted GGUF file the hash of its content.
     """
 
     name: str
     place: Path | str
     revision: str | None
+    gguf: GgufFile | None = None  # in the place, not converted yet
 
 
 def _find_source(name: str, revision: str | None, *, needs_weights: bool = True) -> _Source:
@@ -153,10 +184,23 @@ def _find_source(name: str, revision: str | None, *, needs_weights: bool = True)
     if name == BUNDLED_MODEL:
         return _Source(name, _check_folder(name, BUNDLED_FOLDER, needs_weights), None)
     folder = Path(name).expanduser()
+    if names_gguf(name) and not folder.is_dir():
+        gguf = find_gguf(name, revision)
+        return _Source(name, gguf.path.parent, None, gguf)
     looks_like_path = folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
     if folder.is_dir() or looks_like_path:
         return _Source(name, _check_folder(name, folder, needs_weights), None)
     return _pin_commit(_Source(name, name, revision))
+
+
+def _convert(
+    source: _Source, gguf: GgufFile, data: Path, progress: ConversionProgress | None
+) -> _Source:
+    """Return the folder that a GGUF file is converted to, with the file's hash as its revision."""
+    content = hash_content(gguf)
+    with _one_at_a_time:
+        folder = convert_gguf(gguf, revision=content, data=data, progress=progress)
+    return _Source(source.name, _check_folder(source.name, folder, needs_weights=True), content)
 
 
 def _pin_commit(source: _Source) -> _Source:
@@ -215,15 +259,16 @@ def _read_config(source: _Source, quantize: Quantize | None) -> PreTrainedConfig
             f"Expected one of {', '.join(get_args(Quantize))}; use one of these, or omit it."
         )
     is_quantised = quantize != "none" and (quantize is not None or source.name != BUNDLED_MODEL)
+    options = {"gguf_file": source.gguf.path.name} if source.gguf else {"revision": source.revision}
     try:
-        raw, _ = PreTrainedConfig.get_config_dict(source.place, revision=source.revision)
+        raw, _ = PreTrainedConfig.get_config_dict(source.place, **options)
         find_family(str(raw.get("model_type", "")), is_quantised=is_quantised)
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            source.place, revision=source.revision
-        )
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source.place, **options)
     except UnsupportedArchitectureError:
         raise
     except Exception as err:  # transformers raises OSError, ValueError, KeyError and its own here
+        if source.gguf is not None:
+            find_family(read_architecture(source.gguf), is_quantised=is_quantised)
         raise ModelLoadError(_unreadable(source, "configuration", err)) from err
     return config
 
@@ -267,20 +312,22 @@ def _read_weights(
     config: PreTrainedConfig,
     *,
     quantize: Quantize,
-    dtype: torch.dtype | str,
+    dtype: torch.dtype | None,
     device: str,
 ) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
+    computing = dtype or _default_dtype(source.name, quantize, device)
+    stored = _stored_dtype(config, computing) if quantize != "none" and device == "cpu" else None
     try:
         with _one_at_a_time:
             loaded: object = AutoModelForCausalLM.from_pretrained(
                 source.place,
                 config=config,
                 revision=source.revision,
-                dtype=dtype,
+                dtype=stored or computing,
                 device_map=device if device == ANY_DEVICE else {"": device},
-                quantization_config=_quantization(quantize, dtype),
+                quantization_config=_quantization(quantize, computing),
                 use_safetensors=True,
                 output_loading_info=True,
             )
@@ -297,7 +344,21 @@ def _read_weights(
         )
     model.requires_grad_(False)
     model.eval()  # type: ignore[no-untyped-call]  # transformers leaves it unannotated
+    if stored is not None:
+        from steering.narrow_vocabulary import widen_all_but_vocabulary
+
+        widen_all_but_vocabulary(model)
     return model
+
+
+def _stored_dtype(config: PreTrainedConfig, computing: torch.dtype | str) -> torch.dtype | None:
+    """Return the 16 bits of a checkpoint whose vocabulary stays in them; None where it does not."""
+    import torch
+
+    from steering.narrow_vocabulary import NARROW_DTYPES
+
+    stored = config.get_text_config().dtype or config.dtype
+    return stored if computing == torch.float32 and stored in NARROW_DTYPES else None
 
 
 def _quantization(quantize: Quantize, dtype: torch.dtype | str) -> BitsAndBytesConfig | None:
@@ -328,6 +389,20 @@ def _check_widths(source: _Source, layers: nn.Module) -> None:
             )
 
 
+def _pack_weights(layers: nn.Module) -> None:
+    """Let bitsandbytes put 4-bit weights in the order of its kernel, as it would at the first pass.
+
+    That needs many times their size, which is given back together with what loading needed.
+    """
+    import torch
+    from bitsandbytes.nn.modules import Linear4bit
+
+    with torch.no_grad():
+        for module in layers.modules():
+            if isinstance(module, Linear4bit) and module.support_avx512bf16_for_cpu:
+                module(torch.zeros(1, module.in_features))
+
+
 def _choose_device(source: _Source, asked: str | None) -> str:
     import torch
 
@@ -347,6 +422,22 @@ def _choose_device(source: _Source, asked: str | None) -> str:
             "torch can use. Expected 'cpu'; leave the device out to have it chosen."
         )
     return asked
+
+
+def _read_dtype(name: str, asked: torch.dtype | str | None) -> torch.dtype | None:
+    """Return the type that was asked for; None leaves the choice."""
+    import torch
+
+    if asked is None or asked == ANY_DTYPE:
+        return None
+    known: dict[object, torch.dtype] = {text: getattr(torch, text) for text in DTYPES}
+    known |= {dtype: dtype for dtype in known.values()}
+    if asked not in known:
+        raise ModelLoadError(
+            f"Unknown dtype '{asked}' for model '{name}'. "
+            f"Expected one of {', '.join((ANY_DTYPE, *DTYPES))}; use one of these, or omit it."
+        )
+    return known[asked]
 
 
 def _default_dtype(name: str, quantize: Quantize, device: str) -> torch.dtype | str:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from steering.architectures import Site, hidden_size, layer_count, neurons_per_layer
+from steering.architectures import (
+    Site,
+    activation_dtype,
+    hidden_size,
+    layer_count,
+    neurons_per_layer,
+)
 from steering.errors import PlanError
 from steering.steering_plan import (
     PHASES,
@@ -149,7 +155,7 @@ def make_plan_table(plans: Sequence[SteeringPlan], model: PreTrainedModel) -> Pl
         layer_count(model.config), neurons_per_layer(model.config), hidden_size(model.config)
     )
     with torch.inference_mode(mode=False), torch.no_grad():  # who meets it next may be in neither
-        return _make_plan_table(tuple(plans), shape, model.dtype)
+        return _make_plan_table(tuple(plans), shape, activation_dtype(model))
 
 
 @dataclass(frozen=True, slots=True)

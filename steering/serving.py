@@ -18,6 +18,7 @@ import gradio as gr
 from steering.api.answering import Service
 from steering.api.application import make_api, routes_of
 from steering.api.choosing import ServedModel
+from steering.conversion_bar import conversion_bar
 from steering.engine import Engine
 from steering.errors import SettingsError, SteeringError
 from steering.guard import sentence_end_ids
@@ -138,7 +139,14 @@ def _load(
     if after is not None:
         after.wait()
     try:
-        model = load_model(settings.model, quantize=settings.quantize, device=settings.device)
+        with conversion_bar() as progress:
+            model = load_model(
+                settings.model,
+                quantize=settings.quantize,
+                device=settings.device,
+                data=settings.data,
+                progress=progress,
+            )
         if neurons is not None:
             check_set_fits_model(neurons, model)
             sentence_end_ids(model.tokenizer)  # a second for a large vocabulary, kept

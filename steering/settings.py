@@ -5,7 +5,6 @@ Knows nothing of models or of the page: a surface passes the values on as argume
 
 import difflib
 import os
-import tempfile
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError
@@ -13,21 +12,12 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from steering.bundled import BUNDLED_NEURON_SET
+from steering.data_folder import user_data_folder
 from steering.errors import SettingsError, UnknownLanguageError
 from steering.languages import Language, parse_language
 from steering.loading import BUNDLED_MODEL, Quantize
 
 _PREFIX = "LANGSTEER_"
-
-
-def _user_data() -> Path:
-    """Return the folder for what the program keeps, as the XDG base directories have it."""
-    if home := os.environ.get("XDG_DATA_HOME"):
-        return Path(home) / "langsteer"
-    try:
-        return Path.home() / ".local" / "share" / "langsteer"
-    except RuntimeError:  # a person without a home, as in some containers
-        return Path(tempfile.gettempdir()) / "langsteer"
 
 
 class Settings(BaseSettings):
@@ -43,7 +33,7 @@ class Settings(BaseSettings):
     max_rows: int = Field(default=16, ge=1, le=1024)  # answers that are written at once
     max_waiting: int = Field(default=32, ge=1, le=10_000)  # requests that may wait for that
     api_key: SecretStr = SecretStr("")  # what clients of the API have to show; empty: nothing
-    data: Path = Field(default_factory=_user_data)  # where sets that the page makes are kept
+    data: Path = Field(default_factory=user_data_folder)  # sets made here, converted GGUFs
     languages: str = ""  # of a set that the page makes; empty: the usual ones
     device: str | None = None  # None: the GPU if there is one, else the CPU
     # Gradio's own names, so that whoever knows Gradio finds them.
@@ -78,6 +68,12 @@ def read_settings() -> Settings:
     if settings.model != BUNDLED_MODEL and "neuron_set" not in settings.model_fields_set:
         return settings.model_copy(update={"neuron_set": None})
     return settings
+
+
+def read_data_folder() -> Path:
+    """Return the folder for what the program keeps, as `LANGSTEER_DATA` has it, for commands."""
+    named = os.environ.get(f"{_PREFIX}DATA")
+    return Path(named) if named else user_data_folder()
 
 
 def _language_problems(settings: Settings) -> list[str]:

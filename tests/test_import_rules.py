@@ -13,7 +13,9 @@ PACKAGE = ROOT / "steering"
 
 # Groups from low to high. A row names what a module may import from steering.
 # A package (`ui`, `evaluation`) has one row, and what is inside may import itself.
-WORDS = ["errors", "languages", "function_words", "unicode_scripts", "whole_files"]
+WORDS = [
+    "errors", "languages", "function_words", "unicode_scripts", "whole_files", "data_folder",
+]  # fmt: skip
 DATA = [
     "activation_stats", "neuron_choice", "neuron_set", "steering_plan", "language_subspace",
     "architectures",
@@ -21,7 +23,7 @@ DATA = [
 METHODS = ["lape", "baselines", "neuron_plans", "residual", "sharing", "token_bias"]
 EDGES = [
     "model_identity", "neuron_set_file", "kept_sets", "imports", "corpus", "corpus_rows",
-    "everyday_prompts", "experts", "hooks", "loading",
+    "everyday_prompts", "experts", "hooks", "gguf_models", "narrow_vocabulary", "loading",
 ]  # fmt: skip
 WORK = [
     "conversation", "plan_table", "chunks", "running_sums", "partial_results", "processes",
@@ -50,7 +52,10 @@ USE = [
     "export",
 ]
 SURFACES = ["cli", "api", "ui"]
-BELOW_SURFACES = [*WORDS, *DATA, *METHODS, "methods", *EDGES, *WORK, *USE, "bundled", "settings"]
+BELOW_SURFACES = [
+    *WORDS, *DATA, *METHODS, "methods", *EDGES, *WORK, *USE, "bundled", "conversion_bar",
+    "settings",
+]  # fmt: skip
 
 ALLOWED: dict[str, list[str]] = {
     "__init__": BELOW_SURFACES,
@@ -60,6 +65,7 @@ ALLOWED: dict[str, list[str]] = {
     "function_words": [],
     "unicode_scripts": [],
     "whole_files": [],
+    "data_folder": [],
     "activation_stats": ["errors", "languages"],
     "neuron_choice": ["activation_stats", "errors", "languages"],
     "neuron_set": ["activation_stats", "errors", "languages", "neuron_choice"],
@@ -77,7 +83,17 @@ ALLOWED: dict[str, list[str]] = {
     "experts": ["architectures", "errors"],
     "hooks": ["architectures", "errors", "experts"],
     "model_identity": [],
-    "loading": ["architectures", "errors", "experts", "model_identity"],
+    "gguf_models": ["errors"],
+    "narrow_vocabulary": [],
+    "loading": [
+        "architectures",
+        "data_folder",
+        "errors",
+        "experts",
+        "gguf_models",
+        "model_identity",
+        "narrow_vocabulary",
+    ],
     "conversation": [*WORDS, *DATA, *EDGES],
     "chunks": [*WORDS, *DATA, "corpus", "corpus_rows", "loading", "conversation"],
     "running_sums": [*DATA, "errors"],
@@ -174,8 +190,9 @@ ALLOWED: dict[str, list[str]] = {
     "report_card": [*WORDS, *DATA, "evaluation"],
     "study": [*WORDS, *DATA, "loading", "set_comparison", "evaluation", "report_card"],
     "export": ["steering_plan", "architectures", "loading", "errors"],
-    "settings": ["errors", "languages", "bundled", "loading"],
+    "settings": ["data_folder", "errors", "languages", "bundled", "loading"],
     "bundled": ["loading"],
+    "conversion_bar": ["gguf_models"],
     **{surface: BELOW_SURFACES for surface in SURFACES},
     "serving": [*BELOW_SURFACES, "api", "ui"],
 }

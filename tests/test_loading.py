@@ -186,6 +186,31 @@ def test_dtype_of_the_checkpoint_is_kept_unless_another_is_asked_for(
     assert asked.model.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("asked", "got"),
+    [
+        ("auto", torch.float16),
+        (None, torch.float16),
+        ("bfloat16", torch.bfloat16),
+        (torch.float32, torch.float32),
+    ],
+)
+def test_dtype_may_be_named(
+    asked: torch.dtype | str | None, got: torch.dtype, tiny_model_dir: MakeFolder
+) -> None:
+    folder = tiny_model_dir("llama")
+    half = load_model(str(folder), quantize="none", device="cpu", dtype=torch.float16)
+    half.model.save_pretrained(folder)
+
+    assert load_model(str(folder), quantize="none", device="cpu", dtype=asked).model.dtype == got
+
+
+@pytest.mark.parametrize("asked", ["float64", "fast", torch.int8])
+def test_unknown_dtype_is_refused_with_the_known_ones(asked: torch.dtype | str) -> None:
+    with pytest.raises(ModelLoadError, match=rf"dtype '{asked}'.*auto, float32, bfloat16, float16"):
+        load_model(BUNDLED_MODEL, dtype=asked)
+
+
 def test_tokenizer_pads_on_the_left_and_falls_back_to_the_end_of_text_token(
     tiny_model_dir: MakeFolder, byte_tokenizer: PreTrainedTokenizerFast
 ) -> None:

@@ -6,19 +6,29 @@ import os
 import re
 from pathlib import Path
 
+from steering.conversion_bar import conversion_bar
 from steering.errors import SettingsError
 from steering.languages import Language, parse_language
-from steering.loading import ANY_DEVICE, BUNDLED_MODEL, LoadedModel, load_model
+from steering.loading import (
+    ANY_DEVICE,
+    ANY_DTYPE,
+    BUNDLED_MODEL,
+    DTYPES,
+    LoadedModel,
+    load_model,
+)
+from steering.settings import read_data_folder
 from steering.whole_files import replacing
 
-_DTYPES = ("float32", "bfloat16", "float16")
 _MOST_SEED = 2**63 - 1  # torch takes some more, JSON readers with 64 bits do not
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--model` and how it is loaded: `--quantize`, `--dtype`, `--device`."""
     parser.add_argument(
-        "--model", default=BUNDLED_MODEL, help="hub id, folder, or `bundled` (default)"
+        "--model",
+        default=BUNDLED_MODEL,
+        help="hub id, folder, GGUF file (`org/repo:file.gguf` on the hub), or `bundled` (default)",
     )
     parser.add_argument(
         "--quantize",
@@ -27,8 +37,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=["auto", *_DTYPES],
-        default="auto",
+        choices=[ANY_DTYPE, *DTYPES],
+        default=ANY_DTYPE,
         help="of activations and unquantised weights (default: auto, what the checkpoint has; with "
         "quantised weights bfloat16 or float16 on a GPU and float32 elsewhere)",
     )
@@ -49,20 +59,20 @@ def load_chosen_model(options: argparse.Namespace, *, device: str | None = None)
     Raises:
         SettingsError: If there are several processes and `--device` says where one is to be.
     """
-    import torch
-
     if device is not None and options.device is not None:
         raise SettingsError(
             f"`--device` is '{options.device}', but several processes were started, each with a "
             "device of its own. Expected no `--device`; leave it out, or start one process."
         )
-    dtypes: dict[str, torch.dtype] = {name: getattr(torch, name) for name in _DTYPES}
-    return load_model(
-        options.model,
-        quantize=options.quantize,
-        dtype=dtypes.get(options.dtype),
-        device=device or options.device,
-    )
+    with conversion_bar() as progress:
+        return load_model(
+            options.model,
+            quantize=options.quantize,
+            dtype=options.dtype,
+            device=device or options.device,
+            data=read_data_folder(),
+            progress=progress,
+        )
 
 
 def parse_languages(text: str) -> list[Language]:

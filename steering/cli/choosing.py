@@ -29,6 +29,7 @@ from steering.neuron_choice import (
     NeuronChoice,
 )
 from steering.parameter_variation import check_can_vary, check_is_tuned, parameter_variation
+from steering.settings import read_data_folder
 
 if TYPE_CHECKING:
     from steering.corpus import Corpus
@@ -182,7 +183,13 @@ def vary_parameters(
     variation = {}
     with tqdm(total=len(languages), unit="tuned checkpoints", dynamic_ncols=True) as bar:
         for language in languages:
-            after = load_model(tuned[language], quantize="none", dtype=dtype, device="cpu")
+            after = load_model(
+                tuned[language],
+                quantize="none",
+                dtype=dtype,
+                device="cpu",
+                data=read_data_folder(),
+            )
             variation[language] = parameter_variation(model, after)
             bar.update(1)
     return variation

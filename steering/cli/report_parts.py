@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from steering.architectures import activation_dtype
 from steering.cli.compare_sets import condition_of_set
 from steering.cli.conditions import ChosenSets, read_conditions, split_usable
 from steering.cli.evaluate_forcing import choose_prompts, hash_prompts
@@ -153,7 +154,8 @@ def _common_settings(
         **describe_versions(),
         **describe_machine(model),
         "model": f"{identity.model_id} {identity.revision} {identity.tokenizer_sha256}",
-        "loaded": f"quantize {options.quantize}, dtype {options.dtype}, {model.model.dtype}",
+        "loaded": f"quantize {options.quantize}, dtype {options.dtype}, "
+        f"{activation_dtype(model.model)}",
         "set": hash_neuron_set(inputs.sets.chosen.neurons),
         "seed": str(options.seed),
     }
