@@ -1,11 +1,11 @@
-# make run | test | lint | types | space SPACE=user/name [DRY_RUN=1] | clean
+# make run | test | test-real | lint | types | space SPACE=user/name [DRY_RUN=1] | clean
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CODE := steering tests scripts $(wildcard app.py benchmarks demo_model)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint types unit browser space clean help
+.PHONY: run test test-real lint types unit browser space clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +47,10 @@ browser:
 	else echo "chromium is not installed (apt-get install chromium): the browser tests are skipped"; fi
 
 test: lint types unit
+
+# Not part of `make test`: real models in the folder LANGSTEER_TEST_MODELS, ten minutes on two cores.
+test-real: $(VENV)/.dev-stamp
+	$(BIN)/python -m pytest -m real tests/real
 
 space: $(VENV)/.run-stamp
 	@$(BIN)/python scripts/upload_space.py $(SPACE) $(if $(DRY_RUN),--dry-run)

@@ -275,8 +275,13 @@ def without_lape(method: str) -> str:
         PlanError: If it has no such step, or no other.
     """
     kept = [part.strip() for part in method.split("+") if not _is_lape(part)]
-    if not kept or len(kept) == len(parse_method(method)):
-        raise _no_ablation(method)
+    if not kept:
+        raise PlanError(
+            f"Method '{method}' has nothing beside LAPE steps. Expected another step, such as in "
+            "lape/answer@1+subspace/answer@1; leave this control out."
+        )
+    if len(kept) == len(parse_method(method)):
+        raise _no_lape(method)
     return "+".join(kept)
 
 
@@ -290,7 +295,7 @@ def with_random(method: str) -> str:
     """
     parts = [part.strip() for part in method.split("+")]
     if not any(map(_is_lape, parts)):
-        raise _no_ablation(method)
+        raise _no_lape(method)
     return "+".join(_randomized(part) if _is_lape(part) else part for part in parts)
 
 
@@ -309,8 +314,8 @@ def _randomized(part: str) -> str:
     return "/".join([name, *options]) + f"@{step.weight:g}"
 
 
-def _no_ablation(method: str) -> PlanError:
+def _no_lape(method: str) -> PlanError:
     return PlanError(
-        f"Method '{method}' has no LAPE step beside another one. Expected one such as "
+        f"Method '{method}' has no LAPE step. Expected one, such as in "
         "lape/answer@1+subspace/answer@1; leave this control out."
     )

@@ -18,6 +18,8 @@ from steering.methods import (
     make_plan,
     parse_method,
     resolve_strength,
+    with_random,
+    without_lape,
 )
 from steering.neuron_set import ImportedFrom, NeuronSet
 from steering.residual import difference_from_source
@@ -222,3 +224,34 @@ def test_strength_is_a_level_or_a_number(
 def test_language_that_the_set_does_not_hold_is_refused(method: str, toy_set: NeuronSet) -> None:
     with pytest.raises(UnknownLanguageError, match="'de'"):
         make_plan(toy_set, SteeringRequest(LANGUAGES["de"], method))
+
+
+@pytest.mark.parametrize(
+    ("method", "without", "random"),
+    [
+        (
+            "lape/answer@0.5+subspace/L1/answer@1",
+            "subspace/L1/answer@1",
+            "random/answer/value@0.5+subspace/L1/answer@1",
+        ),
+        ("diffmean + lape-own/L1", "diffmean", "diffmean+random/L1/value/onset@8"),
+        ("lape-paper+tokens", "tokens", "random/gate/every@1+tokens"),
+    ],
+)
+def test_lape_steps_are_taken_out_or_made_random_where_they_act(
+    method: str, without: str, random: str
+) -> None:
+    assert without_lape(method) == without
+    assert with_random(method) == random
+    ours, theirs = (
+        [(step.where, step.weight) for step in parse_method(one)] for one in (method, random)
+    )
+    assert ours == theirs
+
+
+def test_a_method_of_lape_alone_has_nothing_without_it() -> None:
+    assert with_random("lape") == "random/value/onset@3"
+    with pytest.raises(PlanError, match="nothing beside"):
+        without_lape("lape")
+    with pytest.raises(PlanError, match="no LAPE step"):
+        with_random("diffmean")

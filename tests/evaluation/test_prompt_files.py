@@ -1,17 +1,18 @@
-"""Prompt files: each of the four formats is recognised, read as it is, and refused by line."""
+"""Prompt files: each format is recognised, read as it is, and refused by line."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from steering.errors import CorpusError
 from steering.evaluation.forcing import ForcingPrompt
-from steering.evaluation.prompt_files import parse_prompts, read_prompts
+from steering.evaluation.prompt_files import parse_prompts, read_prompts, sample_evenly
 from steering.languages import LANGUAGES
 
 DE, EN, FR, JA = (LANGUAGES[code] for code in ("de", "en", "fr", "ja"))
@@ -236,7 +237,7 @@ def test_a_folder_of_both_or_of_neither_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "fr.txt", "Qui ?\n")
     write(tmp_path / "deep" / "fr.csv", MONOLINGUAL + "Qui ?,mine,fr\n")
 
-    with pytest.raises(CorpusError, match=r"1 \.txt and 1 \.csv"):
+    with pytest.raises(CorpusError, match=r"1 \.txt, 1 \.csv"):
         read_prompts(tmp_path, targets=[FR])
 
 
@@ -318,3 +319,91 @@ def test_content_without_a_file_is_read_the_same_and_called_by_its_name() -> Non
     assert len(parse_prompts(lines(OURS).encode(), name="p.jsonl", targets=[FR]).prompts) == 1
     with pytest.raises(CorpusError, match=r"^'p\.csv:2' is not UTF-8"):
         parse_prompts(b"text,target\n\xff,fr\n", name="p.csv", targets=[FR])
+
+
+def multiq(tmp_path: Path) -> Path:
+    rows = ["id,language,prompt,domain", "q1,en,Who is it?,x", "q1,fr,Qui est-ce ?,x",
+            "q2,ja,誰ですか,x", '"q3",xx,?,x']  # fmt: skip
+    return write(tmp_path / "multiq.csv", "\n".join(rows) + "\n")
+
+
+def test_multiq_asks_every_prompt_for_every_other_target(tmp_path: Path) -> None:
+    read = read_prompts(multiq(tmp_path), targets=[FR, JA])
+
+    assert read.format == "multiq"
+    pairs = [(EN, FR), (EN, JA), (FR, JA), (JA, FR)]
+    assert [(p.language, p.target) for p in read.prompts] == pairs
+    assert read.prompts[0].instructed_text == "Who is it? Answer in French."
+    assert "'xx' (1)" in read.notes[0]
+
+
+XQUAD = {
+    "id": "1",
+    "context": {"en": "The Norse came.", "fr": "Les Normands."},
+    "question": {"en": "Who came?", "fr": "Qui ?"},
+    "answer": {"en": "Norse", "fr": "Normands", "de": "Normannen"},
+}
+
+
+def test_xquad_is_asked_in_english_and_answered_in_another_language(tmp_path: Path) -> None:
+    read = read_prompts(write(tmp_path / "x.jsonl", lines(XQUAD)), targets=[EN, FR, DE, JA])
+
+    assert read.format == "xquad"
+    assert [(p.target, p.gold) for p in read.prompts] == [(FR, ("Normands",)), (DE, ("Normannen",))]
+    assert {p.text for p in read.prompts} == {"The Norse came.\n\nWho came?"}
+    assert {p.language for p in read.prompts} == {EN}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({"answer": "Norse"}, "`answer`"), ({"question": {"fr": "Qui ?"}}, "has no 'en'")],
+)
+def test_a_bad_line_of_xquad_is_named(
+    tmp_path: Path, change: dict[str, object], expected: str
+) -> None:
+    path = write(tmp_path / "x.jsonl", lines(XQUAD, XQUAD | change))
+
+    with pytest.raises(CorpusError, match=rf"x\.jsonl:2.*{expected}"):
+        read_prompts(path, targets=[FR])
+
+
+def test_mgsm_is_asked_and_answered_in_the_language_of_its_file(tmp_path: Path) -> None:
+    write(tmp_path / "mgsm_fr.tsv", "Combien font 2 et 3 ?\t5\nEt 999 et 1 ?\t1,000\n")
+    write(tmp_path / "mgsm_ja.tsv", "2たす3は？\t5\n")
+
+    read = read_prompts(tmp_path, targets=[FR, JA])
+
+    assert read.format == "mgsm"
+    assert [(p.language, p.target) for p in read.prompts] == [(FR, FR), (FR, FR), (JA, JA)]
+    thousand = read.prompts[1].is_right
+    assert thousand is not None
+    assert thousand("Cela fait 1 000.")
+    assert not thousand("Cela fait 1.")
+    assert len(read_prompts(tmp_path / "mgsm_ja.tsv", targets=[JA]).prompts) == 1
+
+
+def test_a_line_of_mgsm_without_a_number_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "mgsm_fr.tsv", "Combien ?\t5\nCombien ?\tcinq\n")
+
+    with pytest.raises(CorpusError, match=r"mgsm_fr\.tsv:2"):
+        read_prompts(path, targets=[FR])
+
+
+def test_prompts_are_drawn_evenly_and_the_same_for_the_same_seed() -> None:
+    many = [
+        ForcingPrompt(f"{source} {n}", "", language, target, source=source)
+        for source, times in (("a", 50), ("b", 4))
+        for language in (EN, FR)
+        for target in (DE, JA)
+        for n in range(times)
+    ]
+
+    drawn = sample_evenly(many, 16, seed=1)
+
+    groups = Counter((p.source, p.language, p.target) for p in drawn)
+    assert set(groups.values()) == {2}
+    assert len(groups) == 8
+    assert drawn == sample_evenly(many, 16, seed=1) != sample_evenly(many, 16, seed=2)
+    assert sorted(drawn, key=many.index) == drawn
+    assert len(sample_evenly(many, 100, seed=1)) == 100
+    assert sample_evenly(many, 1000, seed=1) == many
