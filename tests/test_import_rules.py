@@ -15,6 +15,7 @@ PACKAGE = ROOT / "steering"
 # A package (`ui`, `evaluation`) has one row, and what is inside may import itself.
 WORDS = [
     "errors", "languages", "function_words", "unicode_scripts", "whole_files", "data_folder",
+    "text_units", "looping",
 ]  # fmt: skip
 DATA = [
     "activation_stats", "neuron_choice", "neuron_set", "steering_plan", "language_subspace",
@@ -64,6 +65,8 @@ ALLOWED: dict[str, list[str]] = {
     "languages": ["errors"],
     "function_words": [],
     "unicode_scripts": [],
+    "text_units": ["unicode_scripts"],
+    "looping": ["text_units"],
     "whole_files": [],
     "data_folder": [],
     "activation_stats": ["errors", "languages"],

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steering.evaluation.text_units import split_units
+from steering.text_units import split_units
 
 _ARTICLES = frozenset({"a", "an", "the"})
 

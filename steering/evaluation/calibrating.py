@@ -32,7 +32,7 @@ from steering.errors import PlanError, StatsError
 from steering.evaluation.everyday import everyday_tuning_prompts
 from steering.evaluation.forcing import ForcingOutcome, ForcingPrompt, judge_reply
 from steering.evaluation.kept_scores import KeptScores
-from steering.evaluation.looping import is_looping
+from steering.looping import is_looping
 from steering.evaluation.quality import reply_nll_nats
 from steering.generation import answer_conversations
 from steering.languages import Language

@@ -30,7 +30,7 @@ from steering.evaluation.language_confusion import (
     line_pass_rate,
     word_pass_rate,
 )
-from steering.evaluation.looping import is_looping
+from steering.looping import is_looping
 from steering.evaluation.proportions import Proportion
 from steering.evaluation.report import line_pass
 from steering.evaluation.resampling import (

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 
 from steering.countable_text import countable_text
-from steering.evaluation.text_units import LETTERS
+from steering.text_units import LETTERS
 from steering.function_words import FUNCTION_WORDS
 from steering.identification import load_profile
 from steering.languages import LANGUAGES, Language

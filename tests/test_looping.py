@@ -2,7 +2,7 @@
 
 import pytest
 
-from steering.evaluation.looping import is_looping
+from steering.looping import is_looping
 from tests.texts import TEXTS
 
 

@@ -1,6 +1,6 @@
 """Whether a reply repeats itself: the share of its 4-grams that are distinct."""
 
-from steering.evaluation.text_units import split_units
+from steering.text_units import split_units
 
 _WINDOW = 4
 # Replies that broke under strong pushes lie below ("来来来来来来"), ordinary ones above 0.9
