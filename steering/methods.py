@@ -79,6 +79,7 @@ class SteeringRequest:
 
 
 _AT_ONSET = Where("value", ("onset",))
+_AT_ANSWER = Where("value", ("onset", "start", "body"))
 _EVERYWHERE = Where("value", EVERY_POSITION)
 _RESIDUAL_AT_ONSET = Where("residual", ("onset",))
 
@@ -90,6 +91,7 @@ METHODS: Mapping[str, Method] = {
     "lape-own": Method(neuron_plans.shift_own, _AT_ONSET, 8.0),
     "lape-own-difference": Method(neuron_plans.shift_own_by_difference, _AT_ONSET, 8.0),
     "lape-paper": Method(neuron_plans.steer_as_published, Where("gate", EVERY_POSITION), 1.0),
+    "lape-pull": Method(neuron_plans.pull_in_subspace, _AT_ANSWER, 1.0),
     "replace": Method(neuron_plans.replace_union, _AT_ONSET, 1.0),
     "amplify": Method(neuron_plans.amplify_own, _AT_ONSET, 1.0),
     "damp": Method(neuron_plans.damp_others, _EVERYWHERE, 1.0),
@@ -115,6 +117,7 @@ _PHASES: Mapping[str, tuple[Phase, ...]] = {
     "every": EVERY_POSITION,
 }
 _LAYERS = re.compile(r"L(\d{1,5})(?:-(\d{1,5}))?")
+_DEPTHS = re.compile(r"D([01]?\.\d{1,4}|[01])(?:-([01]?\.\d{1,4}|[01]))?")
 
 
 @functools.lru_cache(maxsize=64)  # a plan takes longer to make than a token to write
@@ -237,9 +240,14 @@ def _apply_option(where: Where, option: str, whole: str) -> tuple[Where, str]:
         first, last = int(match[1]), int(match[2] or match[1])
         if first <= last < first + 1000:
             return replace(where, layers=tuple(range(first, last + 1))), "the layers"
+    if match := _DEPTHS.fullmatch(option):
+        depths = float(match[1]), float(match[2] or match[1])
+        if depths[0] <= depths[1] <= 1:
+            return replace(where, depths=depths), "the layers"
     raise PlanError(
         f"Method '{whole}' has the option '{option}'. Expected a site ({', '.join(_SITES)}), a "
-        f"phase ({', '.join(_PHASES)}) or layers such as L4 or L3-5; correct it."
+        f"phase ({', '.join(_PHASES)}), layers such as L4 or L3-5, or depths such as D0.75 or "
+        "D0.6-0.8 of all layers; correct it."
     )
 
 
@@ -254,3 +262,53 @@ def _read_weight(text: str, name: str, whole: str) -> float:
             f"{name}@2; correct it."
         )
     return weight
+
+
+_LAPE = "lape"  # how the names of all methods begin that push LAPE's neurons
+
+
+def without_lape(method: str) -> str:
+    """Return a method without its steps that push LAPE neurons, to see what they are worth.
+
+    Raises:
+        PlanError: If it has no such step, or no other.
+    """
+    kept = [part.strip() for part in method.split("+") if not _is_lape(part)]
+    if not kept or len(kept) == len(parse_method(method)):
+        raise _no_ablation(method)
+    return "+".join(kept)
+
+
+def with_random(method: str) -> str:
+    """Return a method with as many random neurons of the same layers in place of LAPE's.
+
+    Site, phase, layers and weight stay those of the step.
+
+    Raises:
+        PlanError: If it has no step that pushes LAPE neurons.
+    """
+    parts = [part.strip() for part in method.split("+")]
+    if not any(map(_is_lape, parts)):
+        raise _no_ablation(method)
+    return "+".join(_randomized(part) if _is_lape(part) else part for part in parts)
+
+
+def _is_lape(part: str) -> bool:
+    return part.strip().startswith(_LAPE)
+
+
+def _randomized(part: str) -> str:
+    (step,) = parse_method(part)
+    options = part.partition("@")[0].split("/")[1:]
+    if not any(option in _SITES for option in options):
+        options.append(step.where.site)
+    if not any(option in _PHASES for option in options):
+        options += [name for name, phases in _PHASES.items() if phases == step.where.phases][:1]
+    return "/".join(["random", *options]) + f"@{step.weight:g}"
+
+
+def _no_ablation(method: str) -> PlanError:
+    return PlanError(
+        f"Method '{method}' has no LAPE step beside another one. Expected one such as "
+        "lape/answer@1+subspace/answer@1; leave this control out."
+    )

@@ -5,6 +5,7 @@ Each edits some of the set's neurons at a site and in phases, with means of thos
 `activation_stats.py`.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, TypeAlias
@@ -14,15 +15,18 @@ from torch import Tensor
 
 from steering.activation_stats import StatsPhase
 from steering.errors import PlanError
+from steering.language_subspace import LanguageSubspace
 from steering.languages import Language
 from steering.neuron_set import NeuronSet, difference_from_others
 from steering.steering_plan import (
     EVERY_POSITION,
     Phase,
+    Place,
     SteeringPlan,
+    SubspacePull,
     Where,
-    check_layers,
     combine_plans,
+    layers_of,
     plan_from_neurons,
 )
 
@@ -56,6 +60,40 @@ def shift_union(
         return torch.ones(means_KU.shape[1]), strength * (means_KU[row] - means_KU.mean(dim=0))
 
     return _edit(neurons, _all(neurons), where, rule)
+
+
+def pull_in_subspace(
+    neurons: NeuronSet, target: Language, strength: float, where: Where
+) -> SteeringPlan:
+    """Pull the language-specific neurons to their means in the target, within the means' span.
+
+    The formula is `LanguageSubspace.pull_to`, layer by layer. Unlike a shift it can't overshoot: a
+    neuron pattern that is already the target's stays as it is, and what doesn't differ between
+    languages is left alone.
+
+    Source: ours.
+    """
+    site, chosen = _ffn_site(where), _in_layers(neurons, _all(neurons), where)
+    row = neurons.position(target)
+    pulls: dict[Place, SubspacePull] = {}
+    for layer in torch.unique(neurons.layer[chosen]).tolist():
+        for phase in where.phases:
+            space, units = _neuron_subspace(neurons, site, _MEANS_OF[phase], layer)
+            pulls[site, phase, layer] = space.pull_to(row, strength, units=units)
+    return SteeringPlan({}, pulls)
+
+
+@functools.lru_cache(maxsize=512)
+def _neuron_subspace(
+    neurons: NeuronSet,
+    site: Literal["gate", "value"],
+    phases: tuple[StatsPhase, ...],
+    layer: int,
+) -> tuple[LanguageSubspace, Tensor]:
+    """Return the subspace of a layer's neurons and their indices; the same for every target."""
+    units, order = neurons.index[neurons.layer == layer].sort()
+    means_KU = _means(neurons, site, phases)[:, neurons.layer == layer][:, order]
+    return LanguageSubspace.spanned_by(means_KU), units
 
 
 def shift_own(neurons: NeuronSet, target: Language, strength: float, where: Where) -> SteeringPlan:
@@ -241,10 +279,8 @@ def _scale(neurons: NeuronSet, chosen: Tensor, where: Where, factor: float) -> S
 
 def _in_layers(neurons: NeuronSet, chosen: Tensor, where: Where) -> Tensor:
     """Return those of the chosen neurons that lie where the method acts."""
-    check_layers(where, neurons.metadata.layers)
-    if not where.layers:
-        return chosen
-    return chosen & torch.isin(neurons.layer, torch.tensor(where.layers))
+    layers = layers_of(where, neurons.metadata.layers)
+    return chosen & torch.isin(neurons.layer, torch.tensor(layers)) if layers else chosen
 
 
 def _ffn_site(where: Where) -> Literal["gate", "value"]:

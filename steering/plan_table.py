@@ -16,7 +16,14 @@ from torch import Tensor
 
 from steering.architectures import Site, hidden_size, layer_count, neurons_per_layer
 from steering.errors import PlanError
-from steering.steering_plan import PHASES, Edit, Place, SteeringPlan, SubspacePull
+from steering.steering_plan import (
+    PHASES,
+    Edit,
+    Place,
+    SteeringPlan,
+    SubspacePull,
+    is_same_subspace,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,15 +66,18 @@ class BatchEdit:
 class BatchPull:
     """One place's pulls of all rows within one subspace; a row of another one has share 0."""
 
-    directions: Tensor  # (R, H)
-    minus_transposed: Tensor  # (H, R), of the directions; made once and not for every token
+    directions: Tensor  # (R, U)
+    minus_transposed: Tensor  # (U, R), of the directions; made once and not for every token
     point: Tensor  # (B, R)
     share: Tensor | None  # (B, 1); 0 leaves a row alone; None for 1 everywhere
+    units: Tensor | None  # (U,); None for all units of the site
 
     @classmethod
-    def make(cls, directions: Tensor, point: Tensor, share: Tensor | None) -> BatchPull:
+    def make(
+        cls, directions: Tensor, point: Tensor, share: Tensor | None, units: Tensor | None
+    ) -> BatchPull:
         """Return it with what can be made beforehand."""
-        return cls(directions, -directions.T, point, share)
+        return cls(directions, -directions.T, point, share, units)
 
     @property
     def device(self) -> torch.device:
@@ -76,15 +86,23 @@ class BatchPull:
 
     def on(self, device: torch.device) -> BatchPull:
         """Return it on a device, as `BatchEdit.on`."""
-        share = None if self.share is None else self.share.to(device)
-        return BatchPull.make(self.directions.to(device), self.point.to(device), share)
+        share, units = (None if t is None else t.to(device) for t in (self.share, self.units))
+        return BatchPull.make(self.directions.to(device), self.point.to(device), share, units)
 
     def apply(self, values: Tensor) -> Tensor:
-        """Return what becomes of the stream `(B, T, H)`; in float32, as the sums are long."""
+        """Return what becomes of `(B, T, units of the site)`."""
+        if self.units is None:
+            return self._pull(values)
+        pulled = values.clone()
+        pulled[..., self.units] = self._pull(values[..., self.units])
+        return pulled
+
+    def _pull(self, values: Tensor) -> Tensor:
+        """Return what becomes of `(B, T, U)`; in float32, as the sums are long."""
         positions = values.shape[1]
         # This runs for every token: calls that change nothing are left out, as they cost as well.
         exact = values if values.dtype == torch.float32 else values.float()
-        flat = exact.reshape(-1, values.shape[2])  # (B * T, H)
+        flat = exact.reshape(-1, values.shape[2])  # (B * T, U)
         point = _per_position(self.point, positions)
         missing = torch.addmm(point, flat, self.minus_transposed)  # (B * T, R)
         if self.share is not None:
@@ -145,7 +163,7 @@ class _Shape:
 def _make_plan_table(
     plans: tuple[SteeringPlan, ...], shape: _Shape, dtype: torch.dtype
 ) -> PlanTable:
-    layers, hidden = shape.layers, shape.hidden
+    layers = shape.layers
     widths: dict[Site, int] = {
         "gate": shape.neurons, "value": shape.neurons, "residual": shape.hidden,
     }  # fmt: skip
@@ -157,8 +175,7 @@ def _make_plan_table(
         table[place] = [_stack_edits(edits, units, width=widths[place[0]], dtype=dtype)]
     for place in dict.fromkeys(place for plan in plans for place in plan.pulls):
         pulls = [plan.pulls.get(place) for plan in plans]
-        _check_place(place, torch.tensor([]), layers=layers, widths=widths)
-        _check_stream(place, pulls, hidden)
+        _check_pulls(place, pulls, layers=layers, widths=widths)
         table.setdefault(place, []).extend(_stack_pulls(pulls))
     return table
 
@@ -181,41 +198,40 @@ def _stack_edits(
 
 def _stack_pulls(pulls: Sequence[SubspacePull | None]) -> list[BatchPull]:
     """Return one for each subspace: those of one neuron set have one in common."""
-    spaces: list[Tensor] = []
+    spaces: list[SubspacePull] = []
     for pull in pulls:
-        if pull is not None and not any(_is_same(pull.directions, one) for one in spaces):
-            spaces.append(pull.directions)
-    return [_stack_in_subspace(pulls, directions) for directions in spaces]
+        if pull is not None and not any(is_same_subspace(pull, one) for one in spaces):
+            spaces.append(pull)
+    return [_stack_in_subspace(pulls, space) for space in spaces]
 
 
-def _stack_in_subspace(pulls: Sequence[SubspacePull | None], directions: Tensor) -> BatchPull:
-    nowhere = torch.zeros(len(directions))
+def _stack_in_subspace(pulls: Sequence[SubspacePull | None], space: SubspacePull) -> BatchPull:
+    nowhere = torch.zeros(len(space.directions))
     inside = [
-        pull if pull is not None and _is_same(pull.directions, directions) else None
-        for pull in pulls
+        pull if pull is not None and is_same_subspace(pull, space) else None for pull in pulls
     ]
     shares = [0.0 if pull is None else pull.share for pull in inside]
     return BatchPull.make(
-        directions,
+        space.directions,
         torch.stack([nowhere if pull is None else pull.point for pull in inside]),
         None if set(shares) == {1.0} else torch.tensor(shares)[:, None],
+        space.units,
     )
 
 
-def _is_same(one: Tensor, other: Tensor) -> bool:
-    return one is other or torch.equal(one, other)
-
-
-def _check_stream(place: Place, pulls: Sequence[SubspacePull | None], hidden: int) -> None:
-    """Refuse a pull elsewhere than in the residual, or of another width."""
-    site, _, _ = place
-    wrong = [p.directions.shape[1] for p in pulls if p and p.directions.shape[1] != hidden]
-    if site != "residual" or wrong:
-        raise PlanError(
-            f"A steering plan pulls at the {site} site over '{wrong[0] if wrong else hidden}' "
-            f"dimensions. Expected the residual and {hidden}; use a plan made from this model's "
-            "neuron set."
-        )
+def _check_pulls(
+    place: Place, pulls: Sequence[SubspacePull | None], *, layers: int, widths: Mapping[Site, int]
+) -> None:
+    """Refuse pulls of units that the site doesn't have, or of another width than the site's."""
+    for pull in filter(None, pulls):
+        units = torch.tensor([], dtype=torch.long) if pull.units is None else pull.units
+        _check_place(place, units, layers=layers, widths=widths)
+        width = pull.directions.shape[1]
+        if pull.units is None and width != widths[place[0]]:
+            raise PlanError(
+                f"A steering plan pulls {width} units at the {place[0]} site, which has "
+                f"{widths[place[0]]}. Use a plan made from this model's neuron set."
+            )
 
 
 def _check_place(place: Place, units: Tensor, *, layers: int, widths: Mapping[Site, int]) -> None:

@@ -7,13 +7,14 @@ key: see `activation_stats.py`.
 import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from steering.activation_stats import StatsPhase
 from steering.errors import PlanError
+from steering.language_subspace import LanguageSubspace
 from steering.languages import Language
 from steering.neuron_set import NeuronSet, difference_from_others
 from steering.steering_plan import (
@@ -23,7 +24,7 @@ from steering.steering_plan import (
     SteeringPlan,
     SubspacePull,
     Where,
-    check_layers,
+    layers_of,
 )
 
 # The published code overwrites 400 of Llama-2-7B's 4,096 dimensions (arXiv 2510.07213).
@@ -32,13 +33,9 @@ DIMENSION_FRACTION = 0.1
 # is left alone, and answers in English where the model is off target; with 0 it is pushed as if it
 # were in any other, and loses right answers (docs/log.md).
 SOURCE_SHARE = 0.7
-# Without calibration a layer two thirds up: layer 20 of 32 was best for Llama 3.1 in CLaS-Bench
-# (arXiv 2601.08331).
-_USUAL_DEPTH = 2 / 3
-
-# Directions in which the means differ by less than this share of their own size are rounding: with
-# K languages the last of K singular values is 0.
-_NEGLIGIBLE = 1e-6
+# Without calibration one layer three quarters up, which did best on Qwen2.5-Coder 0.5B and 1.5B
+# (docs/log.md); layer 20 of 32 was best for Llama 3.1 in CLaS-Bench (arXiv 2601.08331).
+_USUAL_DEPTHS = (0.75, 0.75)
 
 # Which recorded phase's means stand for the positions of a phase, best first.
 _MEANS_OF: dict[Phase, tuple[StatsPhase, ...]] = {
@@ -93,46 +90,26 @@ def pull_in_subspace(
 ) -> SteeringPlan:
     """Pull the stream to the target's mean within the span of the languages' means.
 
-    In words: c is the mean of the languages' means, P the projection onto the span of their
-    differences, m the target's mean, s the strength: x + min(s, 1) P (c + max(s, 1) (m - c) - x).
-    So 1 puts what tells languages apart exactly where the target has it, whatever the prompt's
-    language, and leaves all else; more puts it further out.
+    The formula is `LanguageSubspace.pull_to`; whatever the prompt's language, it leads to the same
+    point.
 
     Source: ours; a subspace from the languages' means is in arXiv 2401.05792. Differs: see
     docs/sources.md#subspace.
     """
-    layers = _chosen_layers(neurons, where)
+    row = neurons.position(target)
     pulls: dict[Place, SubspacePull] = {}
-    for phase, layer in itertools.product(where.phases, layers):
+    for phase, layer in itertools.product(where.phases, _chosen_layers(neurons, where)):
         space = _language_subspace(neurons, _MEANS_OF[phase], layer)
-        aim_H = space.centre_H + max(strength, 1.0) * space.spread_KH[neurons.position(target)]
-        pull = SubspacePull(
-            space.directions_RH, space.directions_RH @ aim_H, share=min(strength, 1.0)
-        )
-        pulls["residual", phase, layer] = pull
+        pulls["residual", phase, layer] = space.pull_to(row, strength)
     return SteeringPlan({}, pulls)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _LanguageSubspace:
-    """The span of the differences between the languages' means at one layer, in float32."""
-
-    directions_RH: Tensor
-    centre_H: Tensor
-    spread_KH: Tensor  # means less their centre
 
 
 @functools.lru_cache(maxsize=512)
 def _language_subspace(
     neurons: NeuronSet, phases: tuple[StatsPhase, ...], layer: int
-) -> _LanguageSubspace:
+) -> LanguageSubspace:
     """Return the subspace; the same object for every target, so that rows of a batch share it."""
-    means_KH = _means(neurons, phases)[:, layer]
-    centre_H = means_KH.mean(dim=0)
-    spread_KH = (means_KH - centre_H).double()
-    _, sizes, rows = torch.linalg.svd(spread_KH, full_matrices=False)
-    directions = rows[sizes > _NEGLIGIBLE * means_KH.norm()].float()
-    return _LanguageSubspace(directions, centre_H, spread_KH.float())
+    return LanguageSubspace.spanned_by(_means(neurons, phases)[:, layer])
 
 
 def specific_dimensions(
@@ -181,5 +158,4 @@ def _chosen_layers(neurons: NeuronSet, where: Where) -> tuple[int, ...]:
             "residual; leave the site out, or use a method that edits neurons."
         )
     layers = neurons.metadata.layers
-    check_layers(where, layers)
-    return where.layers or (min(layers - 1, round(layers * _USUAL_DEPTH)),)
+    return layers_of(where, layers) or layers_of(replace(where, depths=_USUAL_DEPTHS), layers)

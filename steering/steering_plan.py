@@ -37,25 +37,35 @@ class Where:
     Args:
         site: What is edited.
         phases: When.
-        layers: 0-based decoder blocks; empty leaves the choice to the method.
+        layers: 0-based decoder blocks.
+        depths: First and last layer as shares of the model's depth, 0..1, instead of `layers`.
+
+    With neither layers nor depths the method chooses.
     """
 
     site: Site
     phases: tuple[Phase, ...]
     layers: tuple[int, ...] = ()
+    depths: tuple[float, float] | None = None
 
 
-def check_layers(where: Where, layers: int) -> None:
-    """Refuse layers that a model of so many layers does not have.
+def layers_of(where: Where, layers: int) -> tuple[int, ...]:
+    """Return the layers that a place means in a model with this many; empty if it names none.
+
+    Depth d is layer round(d * layers), so the same method suits models of any depth.
 
     Raises:
-        PlanError: Naming the first of them.
+        PlanError: Naming the first layer that the model doesn't have.
     """
+    if where.depths is not None:
+        first, last = (min(layers - 1, round(depth * layers)) for depth in where.depths)
+        return tuple(range(first, last + 1))
     if outside := [layer for layer in where.layers if not 0 <= layer < layers]:
         raise PlanError(
-            f"Cannot edit layer '{outside[0]}': the model has {layers} layers. "
-            f"Expected 0 to {layers - 1}; choose another."
+            f"Cannot edit layer {outside[0]}: the model has layers 0 to {layers - 1}. "
+            "Choose one of those."
         )
+    return where.layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,19 +99,22 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubspacePull:
-    """What happens to the stream of one place: x + share * (point - coordinates of x) D.
+    """What happens to some units of one place: x + share * (point - coordinates of x) D.
 
     What x has outside the subspace stays as it is.
 
     Args:
-        directions: D, orthonormal rows that span the subspace, float32 `(directions, hidden)`.
+        directions: D, orthonormal rows that span the subspace, float32 `(directions, units)`.
         point: Coordinates to pull to, float32 `(directions,)`.
         share: Of the way, from 0 to 1.
+        units: Distinct ascending indices that x is made of, int64 `(units,)`; None for all units
+            of the site.
     """
 
     directions: Tensor
     point: Tensor
     share: float
+    units: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse tensors that do not belong together."""
@@ -110,6 +123,11 @@ class SubspacePull:
             raise PlanError(
                 f"A pull has directions and a point of shapes '{shapes}'. Expected (directions, "
                 "hidden) and (directions,); give the point in coordinates of the directions."
+            )
+        if self.units is not None and self.units.shape != self.directions.shape[1:]:
+            raise PlanError(
+                f"A pull names {len(self.units)} units, but its directions have "
+                f"{self.directions.shape[1]}. Give both the same number."
             )
         if not 0 <= self.share <= 1:
             raise PlanError(
@@ -140,7 +158,7 @@ class SteeringPlan:
 
     Args:
         edits: One per place.
-        pulls: One per layer and phase of the residual, after its edit.
+        pulls: One per place, after its edit.
         token_bias: What is done to the logits; None leaves them alone.
     """
 
@@ -197,7 +215,7 @@ def combine_plans(first: SteeringPlan, second: SteeringPlan) -> SteeringPlan:
 
 def _pull_on(earlier: SubspacePull, later: SubspacePull) -> SubspacePull:
     """Return the pull that does what two do one after the other."""
-    if not torch.equal(earlier.directions, later.directions):
+    if not is_same_subspace(earlier, later):
         raise PlanError(
             "Two pulls at one place are in different subspaces. Expected one; take both from the "
             "same neuron set."
@@ -207,7 +225,18 @@ def _pull_on(earlier: SubspacePull, later: SubspacePull) -> SubspacePull:
     if share == 0:
         return later
     point = (earlier.share * rest * earlier.point + later.share * later.point) / share
-    return SubspacePull(earlier.directions, point, share)
+    return SubspacePull(earlier.directions, point, share, earlier.units)
+
+
+def is_same_subspace(one: SubspacePull, other: SubspacePull) -> bool:
+    """Say whether two pulls act in the same subspace of the same units."""
+    return _is_equal(one.units, other.units) and _is_equal(one.directions, other.directions)
+
+
+def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or torch.equal(one, other)
 
 
 def _join_biases(first: TokenBias | None, second: TokenBias | None) -> TokenBias | None:

@@ -200,8 +200,10 @@ def _edit_by_loops(units: Tensor, plan: SteeringPlan, site: str, layer: int, ons
                 edited[0, position, unit] = edited[0, position, unit] * scale + shift
         pull = plan.pulls.get((site, phase, layer))  # type: ignore[arg-type]  # plain words
         if pull is not None:
-            before = edited[0, position].clone()
+            units = range(edited.shape[2]) if pull.units is None else pull.units.tolist()
+            before = edited[0, position, list(units)].clone()
             for direction, coordinate in zip(pull.directions, pull.point, strict=True):
                 way = coordinate - (before * direction).sum()
-                edited[0, position] += pull.share * way * direction
+                for unit, part in zip(units, direction, strict=True):
+                    edited[0, position, unit] += pull.share * way * part
     return edited

@@ -14,7 +14,10 @@ PACKAGE = ROOT / "steering"
 # Groups from low to high. A row names what a module may import from steering.
 # A package (`ui`, `evaluation`) has one row, and what is inside may import itself.
 WORDS = ["errors", "languages", "function_words", "unicode_scripts", "whole_files"]
-DATA = ["activation_stats", "neuron_choice", "neuron_set", "steering_plan", "architectures"]
+DATA = [
+    "activation_stats", "neuron_choice", "neuron_set", "steering_plan", "language_subspace",
+    "architectures",
+]  # fmt: skip
 METHODS = ["lape", "baselines", "neuron_plans", "residual", "sharing", "token_bias"]
 EDGES = [
     "model_identity", "neuron_set_file", "kept_sets", "imports", "corpus", "corpus_rows",
@@ -60,6 +63,7 @@ ALLOWED: dict[str, list[str]] = {
     "activation_stats": ["errors", "languages"],
     "neuron_choice": ["activation_stats", "errors", "languages"],
     "neuron_set": ["activation_stats", "errors", "languages", "neuron_choice"],
+    "language_subspace": ["steering_plan"],
     "steering_plan": ["architectures", "errors", "languages", "neuron_set"],
     "architectures": ["errors", "languages"],
     **{method: [*WORDS, *DATA] for method in METHODS},

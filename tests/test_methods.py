@@ -21,7 +21,7 @@ from steering.methods import (
 )
 from steering.neuron_set import ImportedFrom, NeuronSet
 from steering.residual import difference_from_source
-from steering.steering_plan import EVERY_POSITION, NO_STEERING, Where
+from steering.steering_plan import EVERY_POSITION, NO_STEERING, Where, layers_of
 from tests.plans import TOLERANCE, effects
 from tests.toy import FR, JA
 
@@ -148,6 +148,8 @@ def test_redirect_uses_the_prompts_language_where_the_set_knows_it(toy_set: Neur
         ("lape/start@1", Where("value", ("start",)), 1.0),
         ("diffmean/L4@0", Where("residual", ("onset",), (4,)), 0.0),
         ("diffmean/L3-5/body@1e-1", Where("residual", ("start", "body"), (3, 4, 5)), 0.1),
+        ("subspace/D0.75@1", Where("residual", ("onset",), depths=(0.75, 0.75)), 1.0),
+        ("subspace/D.5-1/body@1", Where("residual", ("start", "body"), depths=(0.5, 1.0)), 1.0),
     ],
 )
 def test_a_step_is_read(text: str, where: Where, weight: float) -> None:
@@ -174,6 +176,10 @@ def test_a_step_is_read(text: str, where: Where, weight: float) -> None:
         ("lape/onset/body", "gives the phase twice, the second time as 'body'"),
         ("lape/gate/L1/value", "gives the site twice"),
         ("lape/L1/L2", "gives the layers twice"),
+        ("lape/L1/D0.5", "gives the layers twice"),
+        ("subspace/D1.5", "option 'D1.5'"),
+        ("subspace/D0.8-0.6", "option 'D0.8-0.6'"),
+        ("subspace/Dhalf", "depths such as D0.75"),
     ],
 )
 def test_a_method_that_makes_no_sense_is_refused_by_the_part(text: str, said: str) -> None:
@@ -181,6 +187,22 @@ def test_a_method_that_makes_no_sense_is_refused_by_the_part(text: str, said: st
         parse_method(text)
 
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("depths", "layers", "expected"),
+    [
+        ((0.75, 0.75), 24, (18,)),
+        ((0.75, 0.75), 28, (21,)),
+        ((0.6, 0.8), 10, (6, 7, 8)),
+        ((0.0, 0.0), 10, (0,)),
+        ((1.0, 1.0), 10, (9,)),
+    ],
+)
+def test_depths_are_shares_of_the_layers(
+    depths: tuple[float, float], layers: int, expected: tuple[int, ...]
+) -> None:
+    assert layers_of(Where("residual", ("body",), depths=depths), layers) == expected
 
 
 @pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, "loud", ""])

@@ -14,6 +14,7 @@ from steering.neuron_plans import (
     damp_others,
     deactivate,
     fix_own,
+    pull_in_subspace,
     replace_union,
     shift_own,
     shift_own_by_difference,
@@ -22,7 +23,7 @@ from steering.neuron_plans import (
     steer_as_published,
 )
 from steering.neuron_set import NeuronSet
-from steering.steering_plan import EVERY_POSITION, Where
+from steering.steering_plan import EVERY_POSITION, Where, combine_plans
 from tests.plans import TOLERANCE, Effects, assert_effects, effects
 from tests.toy import FR, SW, TOY_LANGUAGES, without_neurons
 
@@ -213,3 +214,34 @@ def test_deactivating_zeroes_its_neurons_everywhere(target: Language, toy_set: N
 def test_language_without_neurons_has_nothing_of_its_own_to_move(toy_set: NeuronSet) -> None:
     assert shift_own(toy_set, SW, 1.0, AT_ONSET).edits == {}
     assert deactivate(toy_set, SW).edits == {}
+
+
+def test_neuron_pull_leads_to_the_targets_means_and_leaves_the_rest(toy_set: NeuronSet) -> None:
+    plan = pull_in_subspace(toy_set, FR, 1.0, AT_ONSET)
+
+    for (site, phase, layer), pull in plan.pulls.items():
+        assert (site, phase) == ("value", "onset")
+        assert pull.units is not None
+        places = [
+            int(((toy_set.layer == layer) & (toy_set.index == unit)).nonzero())
+            for unit in pull.units
+        ]
+        means_KU = toy_set.value_means["onset"][:, places]
+        start = torch.randn(len(places), generator=torch.Generator().manual_seed(layer))
+        end = start + (pull.point - pull.directions @ start) @ pull.directions
+        for mean in means_KU:  # what tells languages apart is where French has it
+            gap = (means_KU[0] - mean).double()
+            assert float(gap @ (end - means_KU[0]).double()) == pytest.approx(0, abs=1e-4)
+        outside = (end - start) - ((end - start) @ pull.directions.T) @ pull.directions
+        assert outside.abs().max() < 1e-5
+    assert {layer for *_, layer in plan.pulls} == set(toy_set.layer.tolist())
+
+
+def test_pulls_of_the_same_neurons_join(toy_set: NeuronSet) -> None:
+    half = pull_in_subspace(toy_set, FR, 0.5, AT_ONSET)
+
+    joined = combine_plans(half, half)
+
+    for place, pull in joined.pulls.items():
+        assert pull.share == pytest.approx(0.75)
+        assert torch.allclose(pull.point, half.pulls[place].point)

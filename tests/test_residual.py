@@ -122,7 +122,7 @@ def test_phases_use_their_own_means(toy_set: NeuronSet) -> None:
     assert effects(both)["residual", "prompt", 0, 3][1] != pytest.approx(shift)
 
 
-def test_without_layers_one_two_thirds_up_is_taken(toy_set: NeuronSet) -> None:
+def test_without_layers_one_three_quarters_up_is_taken(toy_set: NeuronSet) -> None:
     deep = replace(
         toy_set,
         metadata=toy_set.metadata.model_copy(update={"layers": 30}),
@@ -131,14 +131,14 @@ def test_without_layers_one_two_thirds_up_is_taken(toy_set: NeuronSet) -> None:
 
     plan = difference_of_means(deep, FR, 1.0, Where("residual", ("onset",)))
 
-    assert [layer for _, _, layer in plan.edits] == [20]
+    assert [layer for _, _, layer in plan.edits] == [22]
 
 
 @pytest.mark.parametrize("method", [difference_of_means, specific_dimensions])
 def test_what_cannot_be_edited_is_refused(method, toy_set: NeuronSet) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(PlanError, match=r"site 'value'\. Expected residual"):
         method(toy_set, FR, 1.0, Where("value", ("onset",)))
-    with pytest.raises(PlanError, match="Cannot edit layer '2': the model has 2 layers"):
+    with pytest.raises(PlanError, match="Cannot edit layer 2: the model has layers 0 to 1"):
         method(toy_set, FR, 1.0, Where("residual", ("onset",), (2,)))
     with pytest.raises(StatsError, match="no residual means for phase 'onset'; it has: none"):
         method(replace(toy_set, residual_means={}), FR, 1.0, LAST)

@@ -1,7 +1,7 @@
 """How a command line names what is compared: controls, methods, and the set's own default."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,15 @@ from steering.errors import CorpusError, PlanError, SettingsError, StatsError
 from steering.evaluation.forcing import Condition, ForcingPrompt
 from steering.guard import make_guard
 from steering.loading import BUNDLED_MODEL, LoadedModel
-from steering.methods import METHODS, SteeringRequest, make_plan, parse_method
+from steering.methods import (
+    METHODS,
+    SteeringRequest,
+    default_method,
+    make_plan,
+    parse_method,
+    with_random,
+    without_lape,
+)
 from steering.neuron_set import NeuronSet, StrengthLevel
 from steering.neuron_set_file import load_neuron_set
 from steering.steerer import check_set_fits_model
@@ -20,6 +28,11 @@ from steering.steering_plan import NO_STEERING, SteeringPlan
 
 CONTROLS = ("none", "instruction")
 DEFAULT_CONDITIONS = "none,instruction,random,lape-paper,lape,diffmean,default"
+# The set's default with its LAPE neurons taken out, or others in their place.
+_ABLATIONS: Mapping[str, Callable[[str], str]] = {
+    "default-without-lape": without_lape,
+    "default-with-random": with_random,
+}
 _LEVELS: tuple[StrengthLevel, ...] = ("gentle", "normal", "strong")
 
 
@@ -44,7 +57,7 @@ def add_set_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_measuring_arguments(
-    parser: argparse.ArgumentParser, *, conditions: str, count: int, of: str, tokens: int
+    parser: argparse.ArgumentParser, *, conditions: str, count: int | None, of: str, tokens: int
 ) -> None:
     """Add everything that the commands which compare conditions share, with their defaults."""
     add_model_arguments(parser)
@@ -54,8 +67,8 @@ def add_measuring_arguments(
     parser.add_argument(
         "--conditions",
         default=conditions,
-        help="none, instruction, default, guarded, gentle, strong, or methods such as lape@7, "
-        "with commas",
+        help="none, instruction, default, guarded, default-without-lape, default-with-random, "
+        "gentle, strong, or methods such as lape@7, with commas",
     )
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     parser.add_argument(
@@ -87,10 +100,13 @@ def read_conditions(text: str, sets: ChosenSets) -> list[Condition]:
     """Read conditions with commas between them.
 
     Each is `none`, `instruction`, `default` (the set's own method and normal strength), `guarded`
-    (the same, with passages in another language written again), a level of it (`gentle`,
-    `strong`), or a method as `methods.parse_method` reads it, at strength 1.
+    (the same, with passages in another language written again), `default-without-lape` (the same
+    method without its LAPE steps), `default-with-random` (with as many random neurons in their
+    place), a level of it (`gentle`, `strong`), or a method as `methods.parse_method` reads it, at
+    strength 1.
 
     Raises:
+        PlanError: If the set's method has no LAPE step to take out.
         SettingsError: Naming a condition that is none of these.
     """
     conditions = [_read_condition(part.strip(), sets) for part in text.split(",") if part.strip()]
@@ -110,6 +126,11 @@ def _read_condition(text: str, sets: ChosenSets) -> Condition:
             text,
             lambda prompt: plan_for_prompt(sets.neurons, prompt, "", level or "normal"),
         )
+    if text in _ABLATIONS:
+        method = _ABLATIONS[text](default_method(sets.neurons))
+        return Condition(
+            text, lambda prompt: plan_for_prompt(sets.neurons, prompt, method, "normal")
+        )
     if text == "guarded":
         return Condition(
             text,
@@ -121,7 +142,7 @@ def _read_condition(text: str, sets: ChosenSets) -> Condition:
     try:
         names = {step.name for step in parse_method(text)}
     except PlanError as err:
-        known = ", ".join([*CONTROLS, "default", "guarded", *_LEVELS, *METHODS])
+        known = ", ".join([*CONTROLS, "default", "guarded", *_ABLATIONS, *_LEVELS, *METHODS])
         raise SettingsError(
             f"Unknown condition '{text}': {err} Conditions are: {known}; see `--help`."
         ) from None

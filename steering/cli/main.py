@@ -20,6 +20,7 @@ from steering.cli import (
     inspect_set,
     make_dialogues,
     report,
+    report_forcing,
     sharing,
 )
 from steering.errors import SteeringError, StoppedError
@@ -36,6 +37,7 @@ _COMMANDS = (
     sharing,
     figures,
     report,
+    report_forcing,
     chat,
 )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import steering
+from steering.loading import BUNDLED_FOLDER, BUNDLED_MODEL
 from steering.model_identity import ModelIdentity
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import hash_neuron_set
@@ -76,6 +77,20 @@ def describe_machine(model: "LoadedModel") -> dict[str, str]:
 def hash_json(content: object) -> str:
     """Return the SHA-256 of what JSON can hold."""
     return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
+
+
+def hash_weights(model: str) -> str | None:
+    """Return the SHA-256 of a folder's weights, or of a file's; None for a name on the hub."""
+    place = BUNDLED_FOLDER if model == BUNDLED_MODEL else Path(model).expanduser()
+    files = [place] if place.is_file() else sorted(place.glob("*.safetensors"))
+    if not files:
+        return None
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def hash_program() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from steering.cli.compare_sets import condition_of_set
 from steering.cli.conditions import ChosenSets, read_conditions, split_usable
-from steering.cli.evaluate_forcing import choose_prompts
+from steering.cli.evaluate_forcing import choose_prompts, hash_prompts
 from steering.cli.held_out_text import (
     PackText,
     choose_text,
@@ -20,7 +20,6 @@ from steering.cli.held_out_text import (
 from steering.cli.provenance import (
     describe_machine,
     describe_versions,
-    hash_json,
     hash_program,
 )
 from steering.cli.sharing import hash_questions, read_questions
@@ -102,9 +101,9 @@ def read_inputs(options: argparse.Namespace, sets: Sets) -> Inputs:
     """
     has_text = options.text is not None or options.model == BUNDLED_MODEL
     has_questions = options.questions is not None or options.model == BUNDLED_MODEL
-    prompts = choose_prompts(options, sets.chosen.neurons.languages)[: options.count]
+    prompts = choose_prompts(options, sets.chosen.neurons.languages)
     questions = _read_questions(options) if has_questions else None
-    hashes = {"prompts sha256": _hash_prompts(prompts)}
+    hashes = {"prompts sha256": hash_prompts(prompts)}
     if questions is not None:
         hashes["questions sha256"] = hash_questions(questions)
     return Inputs(
@@ -296,8 +295,3 @@ def _read_questions(options: argparse.Namespace) -> ParallelPrompts:
 
 def _hash_sets(sets: Mapping[str, NeuronSet]) -> dict[str, str]:
     return {f"set {name}": hash_neuron_set(one) for name, one in sets.items()}
-
-
-def _hash_prompts(prompts: Sequence[ForcingPrompt]) -> str:
-    rows = [[one.text, one.instructed_text, str(one.language), str(one.target)] for one in prompts]
-    return hash_json(rows)

@@ -38,7 +38,7 @@ from steering.generation import answer_conversations
 from steering.languages import Language
 from steering.methods import SteeringRequest, default_method, make_plan, parse_method
 from steering.neuron_set import CalibrationPoint, NeuronSet
-from steering.steering_plan import NO_STEERING, SteeringPlan, check_layers
+from steering.steering_plan import NO_STEERING, SteeringPlan, layers_of
 from steering.token_choice import Sampling
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def at_depths(methods: Sequence[str], *, layers: int) -> tuple[str, ...]:
         written += [_DEPTH.sub(partial(_to_layers, layers=layers), one) for one in spread]
     for method in written:
         for step in parse_method(method):
-            check_layers(step.where, layers)
+            layers_of(step.where, layers)
     return tuple(dict.fromkeys(written))
 
 

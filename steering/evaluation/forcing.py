@@ -8,7 +8,7 @@ can tell (the grammar of the bundled model can). Knows neither files nor the gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -43,6 +43,8 @@ class ForcingPrompt:
         language: Of the prompt.
         target: Of the answer.
         is_right: None where nobody can tell.
+        source: The benchmark, or the part of one, that it is from; empty elsewhere.
+        gold: Right answers in the target language, to count words of; empty where there are none.
     """
 
     text: str
@@ -50,6 +52,8 @@ class ForcingPrompt:
     language: Language
     target: Language
     is_right: AnswerCheck | None = None
+    source: str = ""
+    gold: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,16 @@ class Condition:
     make_plan: PlanMaker
     is_instructed: bool = False
     make_guard: GuardMaker = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenReply:
+    """A reply before it is judged; *number* is the place of its prompt."""
+
+    number: int
+    text: str
+    tokens: int = 0
+    rewrites: tuple[Rewrite, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,29 +188,72 @@ def run_forcing(
         batch_rows: Prompts per batch; changes speed alone.
         progress: Called with the number of prompts answered since the last call.
     """
-    outcomes: list[ForcingOutcome] = []
+    written: list[WrittenReply] = []
+    for batch in write_replies(model, prompts, condition, sampling=sampling, batch_rows=batch_rows):
+        written += batch
+        if progress is not None:
+            progress(len(batch))
+    return judge_replies(condition.name, prompts, written, languages=languages)
+
+
+def write_replies(
+    model: LoadedModel,
+    prompts: Sequence[ForcingPrompt],
+    condition: Condition,
+    *,
+    sampling: Sampling | None = None,
+    batch_rows: int = 16,
+    skip: Collection[int] = (),
+) -> Iterator[list[WrittenReply]]:
+    """Answer every prompt under one condition and yield the replies batch by batch.
+
+    Args:
+        model: From `load_model`; left as it was.
+        prompts: What to ask; short ones come first.
+        condition: How the language is asked for.
+        sampling: As for `run_forcing`.
+        batch_rows: Prompts per batch.
+        skip: Places of prompts that have their reply.
+    """
     chosen = sampling or Sampling()
-    seeds = {id(prompt): chosen.seed + place for place, prompt in enumerate(prompts)}
-    for batch in _batches(sorted(prompts, key=lambda prompt: len(prompt.text)), batch_rows):
-        texts = [p.instructed_text if condition.is_instructed else p.text for p in batch]
+    order = sorted(
+        (number for number in range(len(prompts)) if number not in skip),
+        key=lambda number: len(prompts[number].text),
+    )
+    for start in range(0, len(order), batch_rows):
+        batch = order[start : start + batch_rows]
+        asked = [prompts[number] for number in batch]
+        texts = [p.instructed_text if condition.is_instructed else p.text for p in asked]
         views = answer_conversations(
             model,
             [(Message("user", text),) for text in texts],
-            plans=[condition.make_plan(prompt) for prompt in batch],
-            sampling=[replace(chosen, seed=seeds[id(prompt)]) for prompt in batch],
-            guards=[condition.make_guard(prompt) for prompt in batch],
+            plans=[condition.make_plan(prompt) for prompt in asked],
+            sampling=[replace(chosen, seed=chosen.seed + number) for number in batch],
+            guards=[condition.make_guard(prompt) for prompt in asked],
         )
-        outcomes += [
-            replace(
-                judge_reply(prompt, view.text, languages=languages),
-                tokens=view.tokens,
-                rewrites=view.rewrites,
-            )
-            for prompt, view in zip(batch, views, strict=True)
+        yield [
+            WrittenReply(number, view.text, view.tokens, view.rewrites)
+            for number, view in zip(batch, views, strict=True)
         ]
-        if progress is not None:
-            progress(len(batch))
-    return ForcingResult(condition.name, tuple(outcomes))
+
+
+def judge_replies(
+    condition: str,
+    prompts: Sequence[ForcingPrompt],
+    written: Iterable[WrittenReply],
+    *,
+    languages: Sequence[Language],
+) -> ForcingResult:
+    """Judge the replies under a condition, in the order of their prompts."""
+    outcomes = [
+        replace(
+            judge_reply(prompts[one.number], one.text, languages=languages),
+            tokens=one.tokens,
+            rewrites=one.rewrites,
+        )
+        for one in sorted(written, key=lambda one: one.number)
+    ]
+    return ForcingResult(condition, tuple(outcomes))
 
 
 def judge_reply(
@@ -211,8 +268,3 @@ def judge_reply(
         is_forced=found == prompt.target,
         is_right=None if prompt.is_right is None else prompt.is_right(reply),
     )
-
-
-def _batches(prompts: Sequence[ForcingPrompt], rows: int) -> Iterator[Sequence[ForcingPrompt]]:
-    for start in range(0, len(prompts), rows):
-        yield prompts[start : start + rows]

@@ -1,56 +1,24 @@
-"""Whether a reply repeats itself: the share of its n-grams that are distinct."""
+"""Whether a reply repeats itself: the share of its 4-grams that are distinct."""
 
-from __future__ import annotations
+from steering.evaluation.text_units import split_units
 
-from collections.abc import Sequence
-
-from steering.unicode_scripts import count_scripts
-
-NGRAM = 4
-# Below this share a reply loops; ordinary answers of real models lie above 0.9
-# (reference measurements on Qwen2.5-Coder 0.5B and 1.5B).
-LOOPING_SHARE = 0.6
-# Scripts that put no space between words.
-_WITHOUT_SPACES = frozenset({"Hani", "Kana", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
-# Words are never this long on average, so that such a text is one without spaces.
-_LONG_WORD_CHARS = 25
+_WINDOW = 4
+# Replies that broke under strong pushes lie below ("来来来来来来"), ordinary ones above 0.9
+# (Qwen2.5-Coder 0.5B and 1.5B).
+_LEAST_DISTINCT = 0.6
 
 
-def distinct_ngram_share(tokens: Sequence[object], n: int = NGRAM) -> float:
-    """Return how many of a sequence's n-grams are distinct, as a share of them all.
+def distinct_share(reply: str) -> float:
+    """Return the number of distinct 4-grams over the number of 4-grams, 0..1.
 
-    Args:
-        tokens: Words, characters or token ids; anything that can be hashed.
-        n: Length of an n-gram.
-
-    Returns:
-        0..1; 1 where there are fewer than *n* tokens.
+    A unit is a word, or a sign of a script without spaces (`split_units`). A reply of fewer than
+    four units has no 4-gram and gives 1.
     """
-    ngrams = [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
-    return len(set(ngrams)) / len(ngrams) if ngrams else 1.0
+    units = split_units(reply)
+    windows = [tuple(units[at : at + _WINDOW]) for at in range(len(units) - _WINDOW + 1)]
+    return len(set(windows)) / len(windows) if windows else 1.0
 
 
-def is_looping(reply: str | Sequence[object]) -> bool:
-    """Say whether fewer than 60% of a reply's 4-grams are distinct.
-
-    Args:
-        reply: Text, which `split_for_looping` splits, or its tokens.
-    """
-    tokens = split_for_looping(reply) if isinstance(reply, str) else reply
-    return distinct_ngram_share(tokens) < LOOPING_SHARE
-
-
-def split_for_looping(text: str) -> list[str]:
-    """Split a text into what is repeated when it loops.
-
-    Words between white space; characters without the white space where most letters are of a
-    script that has no spaces between words (Han, kana, Thai, Lao, Khmer, Burmese, Tibetan), or
-    where the words are longer on average than any language's.
-    """
-    words = text.split()
-    scripts = count_scripts(text)
-    unspaced = sum(scripts[script] for script in _WITHOUT_SPACES)
-    characters = sum(map(len, words))
-    if 2 * unspaced > scripts.total() or characters > _LONG_WORD_CHARS * len(words):
-        return [character for word in words for character in word]
-    return words
+def is_looping(reply: str) -> bool:
+    """Say whether fewer than 60% of a reply's 4-grams are distinct."""
+    return distinct_share(reply) < _LEAST_DISTINCT

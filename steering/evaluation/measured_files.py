@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from steering.errors import NeuronSetMismatchError, SettingsError
 from steering.evaluation.figures import check_sharing
+from steering.evaluation.forcing_page import ForcingNumbers
 from steering.evaluation.perplexity import PerplexityChange
 from steering.evaluation.plots import ForcingBar
 from steering.evaluation.proportions import Proportion
@@ -29,7 +30,7 @@ class _Read(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
-_File = TypeVar("_File", bound=_Read)
+_File = TypeVar("_File", bound=BaseModel)
 
 
 class _ForcingMethod(_Read):
@@ -143,6 +144,15 @@ def read_forcing(path: Path) -> dict[str, ForcingBar]:
         )
         for name, method in read.methods.items()
     }
+
+
+def read_forcing_numbers(path: Path) -> ForcingNumbers:
+    """Return all numbers of an `evaluate forcing --json` file, and what they were made with.
+
+    Raises:
+        SettingsError: If it is no such file, or of a version that measured less.
+    """
+    return _read(path, ForcingNumbers, command="evaluate forcing")
 
 
 def read_perplexity(path: Path) -> PerplexityChange:

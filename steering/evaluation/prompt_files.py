@@ -1,4 +1,4 @@
-"""Reads the prompts of an evaluation: our own JSONL and CSV, and the files of two benchmarks.
+"""Reads the prompts of an evaluation: our own JSONL and CSV, and the files of five benchmarks.
 
 - `jsonl`: one object a line, with `prompt`, `target` and, if wanted, `language`, `instructed`.
 - `csv`: a table with the columns `text`, `target` and, if wanted, `language`; others are ignored.
@@ -14,28 +14,38 @@ Which it is shows in the content. Knows no models, and of an answer only its lan
 import csv
 import io
 import json
+import random
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from steering.detection import identify_reply
 from steering.errors import CorpusError, UnknownLanguageError
 from steering.evaluation.forcing import ForcingPrompt
+from steering.evaluation.last_number import is_last_number
 from steering.languages import LANGUAGES, Language, parse_language
 
-PromptFormat = Literal["jsonl", "csv", "clas-bench", "lcb"]
+PromptFormat = Literal["jsonl", "csv", "clas-bench", "lcb", "multiq", "xquad", "mgsm"]
 
 _CLAS_QUESTIONS = 70  # per language; its own code reads no more (utils/utils.py, `k`)
 _LCB_COLUMNS = {"prompt", "source", "language"}
 _CSV_COLUMNS = {"text", "target"}
+_MULTIQ_COLUMNS = {"id", "language", "prompt"}
+_XQUAD_KEYS = ("context", "question", "answer")
+_MGSM_STEM = "mgsm_"
+_MGSM_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _DELIMITERS = ",;\t"  # of our CSV: programs write what the person's country has
 _ENCODING = "utf-8-sig"  # UTF-8; some editors put a byte order mark first, which is not text
 _EXPECTED = (
     "Expected JSONL with `prompt` and `target`; CSV with `text` and `target`; `<code>.txt` with "
-    "one question a line (CLaS-Bench) or a folder of them; or CSV with `prompt`, `source` and "
-    "`language` (Language Confusion Benchmark) or a folder of them"
+    "one question a line (CLaS-Bench) or a folder of them; CSV with `prompt`, `source` and "
+    "`language` (Language Confusion Benchmark) or a folder of them; CSV with `id`, `language` and "
+    "`prompt` (MultiQ); JSONL with `context`, `question` and `answer` per language (XQuAD); or "
+    "`mgsm_<code>.tsv` (MGSM) or a folder of them"
 )
 
 
@@ -46,12 +56,12 @@ class PromptFile:
     Args:
         prompts: In the order of the file, those of one question in the order of the targets.
         notes: Sentences for a person: what was left out and how often, and what else to know.
-        format: Which of the four it was.
+        format: Which it was; None for prompts that are from no file.
     """
 
     prompts: tuple[ForcingPrompt, ...]
     notes: tuple[str, ...]
-    format: PromptFormat
+    format: PromptFormat | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +92,14 @@ class _Row:
     target: str | None  # None: every target
     instructed: str | None = None  # None: "Answer in X." behind the text
     left_out: str | None = None  # why it is not asked
+    source: str = ""
+    is_asked_for_itself: bool = True  # where every target is asked for: its own language too
+    gold: Mapping[str, str] = field(default_factory=dict)  # a code -> the right answer in it
+    number: str = ""  # the right answer, where it is one
 
 
 def read_prompts(path: Path, *, targets: Sequence[Language]) -> PromptFile:
-    """Read prompts from a file or folder of any of the four formats.
+    """Read prompts from a file or folder of any of the formats.
 
     Args:
         path: A file, or a folder for the benchmarks that have one file per language.
@@ -111,6 +125,33 @@ def parse_prompts(content: bytes, *, name: str, targets: Sequence[Language]) -> 
     """Do as `read_prompts` with a file that is not on the disk; errors call it by its name."""
     file = _File(PurePath(name), content)
     return _read_files(_recognise(file), [file], shown=file.path, targets=targets)
+
+
+def sample_evenly(
+    prompts: Sequence[ForcingPrompt], count: int, *, seed: int
+) -> list[ForcingPrompt]:
+    """Draw prompts so that sources, prompt languages and targets are as even as can be.
+
+    Every triple of them gives one prompt in turn, drawn at random, until there are enough.
+
+    Args:
+        prompts: To draw from; fewer than *count* are all taken.
+        count: How many.
+        seed: Of the draw.
+
+    Returns:
+        Those drawn, in the order that they were given in.
+    """
+    draws = random.Random(seed)
+    groups: dict[tuple[str, Language, Language], list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        groups.setdefault((prompt.source, prompt.language, prompt.target), []).append(place)
+    shuffled = [draws.sample(group, len(group)) for group in groups.values()]
+    chosen: list[int] = []
+    while len(chosen) < count and (left := [group for group in shuffled if group]):
+        draws.shuffle(left)
+        chosen += [group.pop() for group in left[: count - len(chosen)]]
+    return [prompts[place] for place in sorted(chosen)]
 
 
 def _read_files(
@@ -141,22 +182,33 @@ def _read_files(
 
 def _recognise_folder(path: Path) -> tuple[PromptFormat, list[Path]]:
     """Say which format a folder is of, and in which files."""
-    texts, tables = _visible(path.glob("*.txt")), _visible(path.rglob("*.csv"))
-    if bool(texts) == bool(tables):
+    found: dict[PromptFormat, list[Path]] = {
+        "clas-bench": _visible(path.glob("*.txt")),
+        "lcb": _visible(path.rglob("*.csv")),
+        "mgsm": _visible(path.glob(f"{_MGSM_STEM}*.tsv")),
+    }
+    kinds = [(form, paths) for form, paths in found.items() if paths]
+    if len(kinds) != 1:
         raise CorpusError(
-            f"'{path}' is no folder of prompts: it has {len(texts)} .txt and {len(tables)} "
-            f".csv files. {_EXPECTED}; name another one."
+            f"'{path}' is no folder of prompts: it has {len(found['clas-bench'])} .txt, "
+            f"{len(found['lcb'])} .csv and {len(found['mgsm'])} mgsm_*.tsv files. {_EXPECTED}; "
+            "name another one."
         )
-    return ("clas-bench", texts) if texts else ("lcb", tables)
+    return kinds[0]
 
 
 def _recognise(file: _File) -> PromptFormat:
     """Say which format a file is of."""
     first = next((line for line in file.text.splitlines() if line.strip()), "")
     if first.lstrip().startswith("{"):
-        return "jsonl"
-    if set(first.replace('"', "").split(",")) >= _LCB_COLUMNS:
+        return "xquad" if _is_xquad(first) else "jsonl"
+    if file.path.suffix == ".tsv" and file.path.stem.startswith(_MGSM_STEM):
+        return "mgsm"
+    columns = set(first.replace('"', "").split(","))
+    if columns >= _LCB_COLUMNS:
         return "lcb"
+    if columns >= _MULTIQ_COLUMNS:
+        return "multiq"
     if _delimiter_of(first):
         return "csv"
     if file.path.suffix == ".txt" and first and _language(file.path.stem):
@@ -165,6 +217,14 @@ def _recognise(file: _File) -> PromptFormat:
     raise CorpusError(
         f"'{file.path}' is no file of prompts: {shown}. {_EXPECTED}; name another one."
     )
+
+
+def _is_xquad(first: str) -> bool:
+    try:
+        row = json.loads(first)
+    except (ValueError, RecursionError):  # the reader says where
+        return False
+    return isinstance(row, dict) and all(isinstance(row.get(key), dict) for key in _XQUAD_KEYS)
 
 
 def _delimiter_of(first: str) -> str | None:
@@ -263,8 +323,52 @@ def _lcb_row(row: dict[str, str], file: _File, number: int) -> _Row:
     if not (text and language):
         raise _not_a_prompt(file, number, "an empty `prompt` or `language`")
     if "phrasing" in row:  # cross-lingual
-        return _Row(text, "en", language, instructed=text)
-    return _Row(text, language, language)
+        return _Row(text, "en", language, instructed=text, source=row["source"])
+    return _Row(text, language, language, source=row["source"])
+
+
+def _multiq_rows(file: _File) -> Iterator[_Row]:
+    table = _table(file, ",")
+    header = next(table, (1, list[str]()))[1]
+    if not set(header) >= _MULTIQ_COLUMNS:  # a quotation mark that is not closed
+        raise _not_a_prompt(file, 1, "the names of the columns go on in the next line")
+    for number, cells in table:
+        row = _named_cells(header, cells, file, number)
+        if not (row["prompt"] and row["language"]):
+            raise _not_a_prompt(file, number, "an empty `prompt` or `language`")
+        yield _Row(row["prompt"], row["language"], None, source="multiq", is_asked_for_itself=False)
+
+
+def _xquad_rows(file: _File) -> Iterator[_Row]:
+    for number, line in enumerate(io.StringIO(file.text, newline=None), start=1):
+        if not line.strip():
+            continue
+        row = _json_object(line, file, number)
+        for key in _XQUAD_KEYS:
+            texts = row.get(key)
+            if not isinstance(texts, dict) or not all(map(_is_text, texts.values())):
+                raise _not_a_prompt(file, number, f"its `{key}` is no object with a text each")
+            if key != "answer" and "en" not in texts:
+                raise _not_a_prompt(file, number, f"its `{key}` has no 'en'")
+        yield _Row(
+            f"{row['context']['en'].strip()}\n\n{row['question']['en'].strip()}",
+            "en",
+            None,
+            source="xquad",
+            is_asked_for_itself=False,
+            gold=row["answer"],
+        )
+
+
+def _mgsm_rows(file: _File) -> Iterator[_Row]:
+    code = file.path.stem.removeprefix(_MGSM_STEM)
+    for number, line in enumerate(io.StringIO(file.text, newline=None), start=1):
+        if not line.strip():
+            continue
+        text, _, answer = line.rstrip("\n").rpartition("\t")
+        if not text.strip() or not _MGSM_NUMBER.fullmatch(answer.strip()):
+            raise _not_a_prompt(file, number, "it is no question, a tab and a number")
+        yield _Row(text.strip(), code, code, source="mgsm", number=answer.strip())
 
 
 def _named_cells(header: list[str], cells: list[str], file: _File, number: int) -> dict[str, str]:
@@ -278,6 +382,9 @@ _READERS: dict[PromptFormat, Callable[[_File], Iterator[_Row]]] = {
     "csv": _csv_rows,
     "clas-bench": _clas_rows,
     "lcb": _lcb_rows,
+    "multiq": _multiq_rows,
+    "xquad": _xquad_rows,
+    "mgsm": _mgsm_rows,
 }
 
 
@@ -287,7 +394,13 @@ def _prompts_of(
     """Make the prompts of a row, or count it in *left_out*: why -> code -> how many."""
     source = _source_of(row)
     target = None if row.target is None else _language(row.target)
-    wanted = [chosen for chosen in targets if row.target is None or chosen == target]
+    wanted = [
+        chosen
+        for chosen in targets
+        if (row.target is None or chosen == target)
+        and (row.is_asked_for_itself or chosen != source)
+        and (not row.gold or chosen.code in row.gold)
+    ]
     why, code = row.left_out, row.language or "?"
     if source is None:
         why = "in an unknown language"
@@ -303,6 +416,9 @@ def _prompts_of(
             instructed_text=row.instructed or f"{row.text} Answer in {chosen.english_name}.",
             language=source,
             target=chosen,
+            is_right=partial(is_last_number, number=row.number) if row.number else None,
+            source=row.source,
+            gold=(row.gold[chosen.code],) if row.gold else (),
         )
         for chosen in wanted
     ]

@@ -6,8 +6,9 @@ answer in the language. That needs no judge and no right answer. Knows no steeri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from steering.loading import LoadedModel
 
 _BATCH_ROWS = 16
+_LOGIT_BYTES = 256 * 2**20  # of a batch, as float32; a single long row may need more
+_FLOAT_BYTES = 4
+
+_Row: TypeAlias = tuple[list[int], list[int]]  # ids of prompt and reply
 
 
 def instructed_nll_nats(model: LoadedModel, result: ForcingResult) -> float | None:
@@ -41,21 +46,57 @@ def reply_nll_nats(model: LoadedModel, outcomes: Sequence[ForcingOutcome]) -> li
     Returns:
         Nats per token, None for an empty reply.
     """
-    encoded = [_encode(model, outcome) for outcome in outcomes]
     losses: list[float | None] = [None] * len(outcomes)
-    order = sorted(
-        (number for number, (_, reply) in enumerate(encoded) if reply),
-        key=lambda number: len(encoded[number][0]) + len(encoded[number][1]),
-    )
-    for start in range(0, len(order), _BATCH_ROWS):
-        batch = order[start : start + _BATCH_ROWS]
-        means = _mean_losses(model, [encoded[number] for number in batch])
-        for number, mean in zip(batch, means, strict=True):
-            losses[number] = mean
+    for batch in iter_reply_nll(model, outcomes):
+        for place, loss in batch.items():
+            losses[place] = loss
     return losses
 
 
-def _encode(model: LoadedModel, outcome: ForcingOutcome) -> tuple[list[int], list[int]]:
+def iter_reply_nll(
+    model: LoadedModel, outcomes: Sequence[ForcingOutcome], *, skip: Collection[int] = ()
+) -> Iterator[dict[int, float]]:
+    """Yield the numbers of `reply_nll_nats` batch by batch, by place in *outcomes*.
+
+    Logits are computed from the shortest prompt of a batch on, where the family can, and a batch
+    holds as many rows as keep them under 256 MiB; it has at least one.
+
+    Args:
+        model: From `load_model`; it must not be steered meanwhile.
+        outcomes: Prompts and replies; empty replies are left out.
+        skip: Places whose number is known.
+    """
+    encoded = {
+        place: row
+        for place, outcome in enumerate(outcomes)
+        if place not in skip and (row := _encode(model, outcome))[1]
+    }
+    order = sorted(encoded, key=lambda place: (len(encoded[place][0]), len(encoded[place][1])))
+    keeps_last = "logits_to_keep" in inspect.signature(model.model.forward).parameters
+    vocabulary = int(model.model.config.get_text_config().vocab_size)
+    most = _LOGIT_BYTES // (_FLOAT_BYTES * vocabulary)  # positions of a batch
+    while order:
+        rows = 1
+        while rows < min(len(order), _BATCH_ROWS):
+            if (
+                _logit_positions([encoded[p] for p in order[: rows + 1]], keeps_last=keeps_last)
+                > most
+            ):
+                break
+            rows += 1
+        batch, order = order[:rows], order[rows:]
+        means = _mean_losses(model, [encoded[place] for place in batch], keeps_last=keeps_last)
+        yield dict(zip(batch, means, strict=True))
+
+
+def _logit_positions(rows: Sequence[_Row], *, keeps_last: bool) -> int:
+    """Return for how many positions a batch computes logits, all rows together."""
+    width = max(len(prompt) + len(reply) for prompt, reply in rows)
+    first = min(len(prompt) for prompt, _ in rows) - 1 if keeps_last else 0
+    return len(rows) * (width - max(0, first))
+
+
+def _encode(model: LoadedModel, outcome: ForcingOutcome) -> _Row:
     """Return the ids of prompt and reply, cut to the model's context."""
     message = Message("user", outcome.prompt.instructed_text)
     prompt = encode_prompt(model.tokenizer, [message])
@@ -64,27 +105,28 @@ def _encode(model: LoadedModel, outcome: ForcingOutcome) -> tuple[list[int], lis
     return prompt, reply[: max(0, room)]
 
 
-def _mean_losses(model: LoadedModel, rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+def _mean_losses(model: LoadedModel, rows: Sequence[_Row], *, keeps_last: bool) -> list[float]:
     """Run one right-padded batch; padding to the right changes no earlier position."""
     device = input_device(model.model)
     width = max(len(prompt) + len(reply) for prompt, reply in rows)
     ids = torch.full((len(rows), width), model.tokenizer.pad_token_id or 0)
     attention = torch.zeros_like(ids)
-    is_reply = torch.zeros_like(ids, dtype=torch.bool)
     for row, (prompt, reply) in enumerate(rows):
         end = len(prompt) + len(reply)
         ids[row, :end] = torch.tensor(prompt + reply)
         attention[row, :end] = 1
-        is_reply[row, len(prompt) : end] = True
+    first = max(0, min(len(prompt) for prompt, _ in rows) - 1) if keeps_last else 0
     with torch.inference_mode():
         logits: Tensor = model.model(
             input_ids=ids.to(device),
             attention_mask=attention.to(device),
             use_cache=False,
-        ).logits
-    losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].transpose(1, 2).float(), ids[:, 1:].to(logits.device), reduction="none"
-    )  # (B, T - 1)
-    counted = is_reply[:, 1:].to(losses.device)
-    means: list[float] = ((losses * counted).sum(dim=1) / counted.sum(dim=1)).tolist()
+            **({"logits_to_keep": width - first} if keeps_last else {}),
+        ).logits  # (B, T - first, vocabulary)
+    means = []
+    for row, (prompt, reply) in enumerate(rows):
+        start = len(prompt) - 1 - first  # predicts the reply's first token
+        predicted = logits[row, start : start + len(reply)].float()
+        wanted = torch.tensor(reply, device=logits.device)
+        means.append(float(torch.nn.functional.cross_entropy(predicted, wanted)))
     return means

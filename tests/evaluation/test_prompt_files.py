@@ -106,7 +106,8 @@ def test_monolingual_rows_of_lcb_want_their_own_language(tmp_path: Path) -> None
 
     assert read.format == "lcb"
     text = 'Écris une liste :\nun, "deux".'
-    assert read.prompts == (ForcingPrompt(text, f"{text} Answer in French.", FR, FR),)
+    asked = ForcingPrompt(text, f"{text} Answer in French.", FR, FR, source="mine")
+    assert read.prompts == (asked,)
     assert read.notes == ()
 
 
@@ -118,7 +119,7 @@ def test_crosslingual_rows_of_lcb_are_english_and_ask_for_the_language_themselve
     read = read_prompts(write(tmp_path / "fr.csv", CROSSLINGUAL + row), targets=[FR])
 
     text = "Use French. Name a bird."
-    assert read.prompts == (ForcingPrompt(text, text, EN, FR),)
+    assert read.prompts == (ForcingPrompt(text, text, EN, FR, source="mine"),)
     assert read.notes == ("Asking for the language themselves, without an instruction of ours: 1.",)
 
 
@@ -229,7 +230,7 @@ def test_other_files_are_refused_with_the_formats(tmp_path: Path, name: str, con
 
 
 def test_a_folder_of_both_or_of_neither_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"0 \.txt and 0 \.csv"):
+    with pytest.raises(CorpusError, match=r"0 \.txt, 0 \.csv and 0 mgsm"):
         read_prompts(tmp_path, targets=[FR])
 
     write(tmp_path / "fr.txt", "Qui ?\n")
