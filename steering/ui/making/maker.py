@@ -1,12 +1,14 @@
 """Makes the neuron set of a model that has none, while people chat unsteered.
 
-One thread beside the page's: it asks and records through the engine like anybody else, gives way
-to people within a token, and can be stopped and continued. The set is kept for the next start.
+One thread beside the page's: it asks, records and calibrates through the engine like anybody else,
+gives way to people within a token, and can be stopped and continued. The set is kept for the next
+start.
 Knows the engine, not the components of the page.
 """
 
 import functools
 import hashlib
+import itertools
 import logging
 import threading
 import time
@@ -19,12 +21,27 @@ from typing import Literal, TypeAlias
 
 from steering.activation_stats import StatsPhase
 from steering.building import SetOrigin, build_neuron_set
+from steering.calibration import Calibration, expected_answers
 from steering.chunks import ChunkOptions, model_state
 from steering.contrastive import BATCH_ROWS
 from steering.conversation import Message
 from steering.corpus import hash_rows_read
 from steering.engine import Engine
 from steering.errors import NeuronSetFormatError, SettingsError, SteeringError, StoppedError
+from steering.evaluation.calibrating import (
+    DEFAULT_METHODS,
+    CalibrationProgress,
+    CalibrationSettings,
+    Reply,
+    Runner,
+    SteeredQuestion,
+    calibrate_set,
+    tuning_prompts,
+    with_calibration,
+)
+from steering.evaluation.forcing import ForcingOutcome
+from steering.evaluation.proportions import Proportion
+from steering.evaluation.quality import reply_nll_nats
 from steering.from_model import MadeCorpora, Questions, make_corpora
 from steering.generation import ReplyUpdate
 from steering.jobs import GenerationRequest
@@ -34,6 +51,7 @@ from steering.lape import LapeParameters
 from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import save_neuron_set
+from steering.pace import Pace, Work
 from steering.partial_results import PartialResults
 from steering.recording import RecordingOptions, record
 from steering.steerer import check_set_fits_model
@@ -53,7 +71,6 @@ Stage: TypeAlias = Literal["loading", "measuring", "offered", "making", "stoppin
 USUAL_LANGUAGES = tuple(
     LANGUAGES[code] for code in ("en", "zh", "hi", "es", "fr", "ar", "pt", "ru")
 )
-_PROMPTS = 120  # per language: half of what `build-set` asks, as somebody waits
 
 _HEARTBEAT_S = 0.1
 _MEASURED_S = 20.0  # a batch that takes longer is not timed to its end
@@ -80,61 +97,31 @@ class Making:
     seconds_left: float | None = None
 
 
-@dataclass(slots=True)
-class _Pace:
-    """How long things take, as measured; what is left is told from it.
-
-    Args:
-        batch_s: Seconds for a batch of answers.
-        pass_s: Seconds for what is recorded of one batch.
-        batches: How many there are.
-        done: Batches of answers that there are.
-        recorded: Share of the recording that is done, 0..1.
-    """
-
-    batch_s: float
-    pass_s: float
-    batches: int
-    done: int = 0
-    recorded: float = 0.0
-
-    @property
-    def is_measured(self) -> bool:
-        """Say whether there are any times to tell from."""
-        return self.batch_s > 0
-
-    @property
-    def left_s(self) -> float:
-        """Return seconds to the end."""
-        answers = (self.batches - self.done) * self.batch_s
-        return answers + (1 - self.recorded) * self.batches * self.pass_s
-
-    @property
-    def fraction(self) -> float:
-        """Return the share of the whole time that is over."""
-        whole_s = max(1e-9, self.batches * (self.batch_s + self.pass_s))
-        return min(1.0, max(0.0, 1 - self.left_s / whole_s))
-
-    def note_batch(self, seconds: float) -> None:
-        """Learn from a batch that was timed: the newest say most."""
-        if not self.is_measured:
-            return
-        self.batch_s = 0.7 * self.batch_s + 0.3 * seconds
-
-
 class SetMaker:
     """Finds or makes the set of the engine's model; all of it in threads of its own."""
 
     def __init__(self, engine: Engine, data: Path, languages: Sequence[Language] = ()) -> None:
         """Name where sets are kept, and the languages of a new one; nothing is begun yet."""
         self._engine, self._data = engine, data
-        self._questions = Questions(tuple(languages) or USUAL_LANGUAGES, _PROMPTS)
+        self._questions = Questions(tuple(languages) or USUAL_LANGUAGES)
+        self._calibration = CalibrationSettings()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._is_seen = threading.Event()  # before somebody looks, nothing is measured
         self._state = Making()
         self._neurons: NeuronSet | None = None
-        self._pace = _Pace(0.0, 0.0, 1)  # no times until they are measured
+        self._answers = sum(map(len, self._questions.prompts().values()))
+        tuned_on = len(tuning_prompts(self.languages))
+        self._pace = Pace(
+            {
+                "answering": self._answers,
+                "recording": self._answers,
+                "calibrating": expected_answers(len(DEFAULT_METHODS), tuned_on),
+            },
+            answer_tokens=self._questions.max_new_tokens,
+            calibration_tokens=self._calibration.max_new_tokens,
+        )
+        self._timed_at = time.monotonic()
 
     @property
     def languages(self) -> tuple[Language, ...]:
@@ -155,12 +142,12 @@ class SetMaker:
         """Return where it stands."""
         self._is_seen.set()
         with self._lock:
-            state, pace = self._state, self._pace
-        if not pace.is_measured or state.stage not in ("making", "stopping", "offered"):
+            state, left, fraction = self._state, self._pace.left_s, self._pace.fraction
+        if left is None or state.stage not in ("making", "stopping", "offered"):
             return state
         if state.stage == "offered":
-            return replace(state, seconds_left=pace.left_s)
-        return replace(state, fraction=pace.fraction, seconds_left=pace.left_s)
+            return replace(state, seconds_left=left)
+        return replace(state, fraction=fraction, seconds_left=left)
 
     def begin(self) -> None:
         """Wait for the model in a thread; find its set, or measure how long making one takes.
@@ -209,25 +196,28 @@ class SetMaker:
         try:
             self._become("measuring")
             self._is_seen.wait()
-            self._pace = self._measure()
+            self._measure()
         except Exception as err:
             words = trouble("failed_measuring", err)
         return self._become("offered", words)
 
-    def _measure(self) -> _Pace:
+    def _measure(self) -> None:
         """Time one batch of answers, and one forward pass over its prompts."""
-        by_language = self._questions.prompts()
-        prompts = by_language[self.languages[0]][:BATCH_ROWS]
-        batches = sum(-(-len(asked) // BATCH_ROWS) for asked in by_language.values())
+        prompts = self._questions.prompts()[self.languages[0]][:BATCH_ROWS]
         pass_s = min(self._time_reply(prompts, tokens=1) for _ in range(2))  # the first warms up
         batch_s = self._time_reply(prompts, tokens=self._questions.max_new_tokens)
-        # Recorded are prompts with their answers, then answers alone: about three such passes.
-        return _Pace(batch_s, 3 * pass_s, batches)
+        tokens = self._calibration.max_new_tokens / self._questions.max_new_tokens
+        with self._lock:
+            self._pace.guess("answering", batch_s / len(prompts))
+            # Prompts with their answers, then answers alone: about three such passes.
+            self._pace.guess("recording", 3 * pass_s / len(prompts))
+            # And after its answers the likelihood of each: about two.
+            self._pace.guess("calibrating", (tokens * batch_s + 2 * pass_s) / len(prompts))
 
     def _time_reply(self, prompts: Sequence[str], *, tokens: int) -> float:
         """Return the seconds that a batch takes, told from its beginning where it takes long."""
         began = time.monotonic()
-        with closing(self._stream(prompts, tokens)) as updates:
+        with closing(self._stream(_unsteered(prompts, tokens))) as updates:
             for update in updates:
                 if not update.new_tokens:
                     continue
@@ -253,33 +243,39 @@ class SetMaker:
         path = kept_set_path(self._data, model.identity)
         _make_folder(path.parent)
         # Of other questions nothing can be used, so that they have another folder.
-        asked = f"{model_state(model)} {self._questions}"
+        asked = f"{model_state(model)} {self._questions} {self._calibration}"
         digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
         partial = PartialResults(path.with_name(f"{path.stem}-{digest}.partial"))
-        self._pace.done, self._pace.recorded = 0, 0.0
+        with self._lock:
+            self._pace.begin_anew()
+            self._timed_at = time.monotonic()
         answered: Counter[Language] = Counter()
 
         def note(language: Language, answers: int) -> None:
             answered[language] += answers
-            self._pace.done += 1
+            self._advance("answering", answered.total(), self._answers)
             self._say(saying("making_asking", language=language, count=answered[language]))
 
         made = make_corpora(
             model, self._questions, partial.folder / "answers", ask=self._ask, progress=note
         )
         neurons = self._record(model, made, partial)
+        found = self._calibrate(model, neurons, partial)
         self._check_stop()
+        neurons = with_calibration(neurons, found)
         save_neuron_set(neurons, path)
         partial.remove()
         self._neurons = neurons
-        return functools.partial(_what_came, made)
+        short = found.short_of(self._calibration.goal.wanted_success)
+        return functools.partial(_what_came, made, found.total.success, short)
 
     def _record(self, model: LoadedModel, made: MadeCorpora, partial: PartialResults) -> NeuronSet:
         passes = sum(made.made[one].on_target / _PASS_ROWS + 2 for one in made.languages)
-        step = 1 / max(1.0, passes)
+        done = itertools.count(1)
 
         def note(language: Language, _phase: StatsPhase, _tokens: int) -> None:
-            self._pace.recorded = min(1.0, self._pace.recorded + step)
+            share = min(1.0, next(done) / max(1.0, passes))
+            self._advance("recording", share * self._answers, self._answers)
             self._say(saying("making_recording", language=language))
 
         recording = record(
@@ -303,37 +299,77 @@ class SetMaker:
             origin=SetOrigin(made.corpora[0].name, hash_rows_read(made.corpora, recording.digests)),
         )
 
+    def _calibrate(
+        self, model: LoadedModel, neurons: NeuronSet, partial: PartialResults
+    ) -> Calibration:
+        def note(at: CalibrationProgress) -> None:
+            self._advance("calibrating", at.answers, at.total)
+            self._say(saying("making_calibrating", count=at.answers, total=at.total))
+
+        self._advance("recording", self._answers, self._answers)
+        return calibrate_set(
+            model,
+            neurons,
+            tuning_prompts(neurons.languages),
+            settings=self._calibration,
+            kept=partial.folder / "calibration.json",
+            runner=Runner(self._ask_steered, self._score),
+            progress=note,
+        )
+
     def _ask(self, prompts: Sequence[str]) -> Sequence[str]:
-        """Return the replies to one batch, begun anew when somebody who chats came between."""
-        began = time.monotonic()
+        """Return the replies to one batch of prompts, unsteered."""
+        return self._answer(_unsteered(prompts, self._questions.max_new_tokens)).texts
+
+    def _ask_steered(self, questions: Sequence[SteeredQuestion]) -> Sequence[Reply]:
+        """Return the replies to one batch of the calibration."""
+        request = GenerationRequest(
+            tuple((Message("user", question.text),) for question in questions),
+            tuple(question.plan for question in questions),
+            questions[0].sampling,
+        )
+        update = self._answer(request)
+        return list(map(Reply, update.texts, update.row_tokens))
+
+    def _score(self, outcomes: Sequence[ForcingOutcome]) -> list[float | None]:
+        """Return the likelihood of every reply, a few at a time: people wait for each pass."""
+        losses: list[float | None] = []
+        for start in range(0, len(outcomes), _PASS_ROWS):
+            self._check_stop()
+            few = outcomes[start : start + _PASS_ROWS]
+            losses += self._engine.call(functools.partial(reply_nll_nats, outcomes=few))
+        return losses
+
+    def _answer(self, request: GenerationRequest) -> ReplyUpdate:
+        """Return the answers to one batch, begun anew when somebody who chats came between."""
         for attempt in range(_GIVES_WAY + 1):
-            replies = self._try_to_ask(prompts, gives_way=attempt < _GIVES_WAY)
-            if replies is not None:
-                self._pace.note_batch(time.monotonic() - began)
-                return replies
+            answers = self._try_to_answer(request, gives_way=attempt < _GIVES_WAY)
+            if answers is not None:
+                return answers
         raise AssertionError("the last attempt gives no way")
 
-    def _try_to_ask(self, prompts: Sequence[str], *, gives_way: bool) -> Sequence[str] | None:
+    def _try_to_answer(self, request: GenerationRequest, *, gives_way: bool) -> ReplyUpdate | None:
         while self._engine.has_waiting():
             self._check_stop()
             time.sleep(_HEARTBEAT_S)
-        texts: Sequence[str] = ()
-        with closing(self._stream(prompts, self._questions.max_new_tokens)) as updates:
+        update: ReplyUpdate | None = None
+        with closing(self._stream(request)) as updates:
             for update in updates:
                 self._check_stop()
                 is_running = update.new_tokens > 0 and None in update.finish_reasons
                 if gives_way and is_running and self._engine.has_waiting():
                     return None
-                texts = update.texts
-        return texts
+        return update
 
-    def _stream(self, prompts: Sequence[str], tokens: int) -> Generator[ReplyUpdate, None, None]:
-        request = GenerationRequest(
-            tuple((Message("user", prompt),) for prompt in prompts),
-            (NO_STEERING,) * len(prompts),
-            Sampling(max_new_tokens=tokens),
-        )
+    def _stream(self, request: GenerationRequest) -> Generator[ReplyUpdate, None, None]:
         return self._engine.stream(request, heartbeat_s=_HEARTBEAT_S)
+
+    def _advance(self, work: Work, done: float, total: float) -> None:
+        """Take note of how far a kind of work is, and of how long it took."""
+        with self._lock:
+            now = time.monotonic()
+            self._pace.advance(work, done, total, seconds=now - self._timed_at)
+            self._timed_at = now
 
     def _run_pass(self, run: Callable[[], None]) -> None:
         self._check_stop()
@@ -349,13 +385,27 @@ class SetMaker:
             raise StoppedError("Stopped on the page.")
 
 
-def _what_came(made: MadeCorpora, locale: str) -> Told:
-    """Say which answers were kept, and which languages were left out."""
+def _unsteered(prompts: Sequence[str], tokens: int) -> GenerationRequest:
+    return GenerationRequest(
+        tuple((Message("user", prompt),) for prompt in prompts),
+        (NO_STEERING,) * len(prompts),
+        Sampling(max_new_tokens=tokens),
+    )
+
+
+def _what_came(
+    made: MadeCorpora, success: Proportion, short: Sequence[Language], locale: str
+) -> Told:
+    """Say which answers were kept, which languages were left out, and what to expect."""
     rest = [language for language in made.made if language not in made.languages]
-    said = say("making_kept", locale, counts=_counts(made, made.languages, locale))
+    said = [say("making_kept", locale, counts=_counts(made, made.languages, locale))]
     if rest:
-        said += " " + say("making_left_out", locale, counts=_counts(made, rest, locale))
-    return Told(said)
+        said.append(say("making_left_out", locale, counts=_counts(made, rest, locale)))
+    said.append(say("making_expect", locale, count=success.successes, asked=success.trials))
+    if short:
+        names = enumerate_in(locale, (name_in(language, locale) for language in short))
+        said.append(say("making_short", locale, languages=names))
+    return Told(" ".join(said))
 
 
 def _counts(made: MadeCorpora, languages: Sequence[Language], locale: str) -> str:

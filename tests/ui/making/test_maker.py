@@ -5,25 +5,31 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from steering.errors import ModelLoadError
+from steering.evaluation.calibrating import default_methods
+from steering.from_model import Questions
 from steering.generation import ReplyUpdate
 from steering.jobs import GenerationRequest
 from steering.kept_sets import kept_set_path
 from steering.loading import LoadedModel
-from steering.methods import SteeringRequest, default_method, make_plan
+from steering.methods import SteeringRequest, make_plan
+from steering.neuron_set import NeuronSet
 from steering.steering_plan import NO_STEERING
 from steering.ui.making.maker import Making, SetMaker, Stage
 from tests.scripted_answers import script_answers
+from tests.texts import TEXTS
 from tests.toy import EN, FR, JA
 
 WAIT_S = 120  # far above what anything here takes: other work may hold the processor
-LANGUAGES = (EN, FR, JA)  # of 90 questions each: six batches
-BATCHES = 18
+LANGUAGES = (EN, FR, JA)  # of 64 questions each: four batches
+BATCHES = 12
+ANSWER_TOKENS = Questions(LANGUAGES).max_new_tokens  # answers of the calibration are shorter
 
 
 class AnsweringEngine:
@@ -33,6 +39,7 @@ class AnsweringEngine:
         self._model = model
         self._ask = script_answers(*commanded)
         self.finished: list[Sequence[str]] = []
+        self.tried: list[Sequence[str]] = []  # batches of the calibration
         self.begun = 0
         self.calls = 0
         self.interruptions = 0
@@ -59,7 +66,6 @@ class AnsweringEngine:
     ) -> Generator[ReplyUpdate, None, None]:
         if self.error is not None:
             raise self.error
-        assert set(request.plans) == {NO_STEERING}
         prompts = [conversation[-1].content for conversation in request.conversations]
         rows = len(prompts)
         is_asked = request.sampling.max_new_tokens > 1
@@ -69,9 +75,15 @@ class AnsweringEngine:
             while not self.gate.wait(0.01):
                 yield ReplyUpdate(("",) * rows, (None,) * rows, ("",) * rows, 0)
             yield ReplyUpdate(("",) * rows, (None,) * rows, ("",) * rows, rows)
+            is_tried = is_asked and request.sampling.max_new_tokens != ANSWER_TOKENS
             if is_asked:
-                self.finished.append(prompts)
-            yield ReplyUpdate(tuple(self._ask(prompts)), ("end",) * rows, ("",) * rows, 2 * rows)
+                (self.tried if is_tried else self.finished).append(prompts)
+            is_steered = {plan is not NO_STEERING for plan in request.plans} == {True}
+            assert is_tried or not is_steered
+            replies = TEXTS["fr"][:1] * rows if is_steered else self._ask(prompts)
+            yield ReplyUpdate(
+                tuple(replies), ("end",) * rows, ("",) * rows, 2 * rows, row_tokens=(2,) * rows
+            )
         finally:
             self.interruptions -= self.has_waiting()
             self.is_running = False
@@ -97,6 +109,11 @@ def wait_for(maker: SetMaker, *stages: Stage) -> Making:
         assert time.monotonic() < end, state
         time.sleep(0.01)
     return state
+
+
+def uncalibrated(neurons: NeuronSet) -> NeuronSet:
+    metadata = neurons.metadata.model_copy(update={"steering_method": ""})
+    return replace(neurons, metadata=metadata)
 
 
 def words_of(state: Making, locale: str = "en") -> str:
@@ -168,15 +185,19 @@ def test_a_made_set_is_used_at_once_and_found_at_the_next_start(
     state = wait_for(maker, "ready", "offered")
 
     assert state.stage == "ready", state
-    assert "English 90 of 90" in words_of(state)
+    assert "English 64 of 64" in words_of(state)
+    assert "Tried out: " in words_of(state)
+    assert words_of(state).endswith("Least reliable: English, Japanese.")
     assert len(engine.finished) == BATCHES
     assert engine.calls > BATCHES  # every recorded pass is one of the engine's
     made = maker.neurons
     assert made is not None
     assert made.languages == LANGUAGES
     assert set(made.residual_means) == {"text", "onset", "body"}
-    assert make_plan(made, SteeringRequest(FR, source=EN)).edits
-    assert default_method(made) == "redirect"
+    assert engine.tried
+    assert made.metadata.steering_method in default_methods(uncalibrated(made))
+    assert make_plan(made, SteeringRequest(FR, source=EN)) is not NO_STEERING
+    assert made.metadata.calibration.keys() == {"en", "fr", "ja"}
     path = kept_set_path(tmp_path, model.identity)
     assert list(path.parent.iterdir()) == [path]
     again = SetMaker(engine, tmp_path)  # type: ignore[arg-type]  # all that it needs
@@ -205,6 +226,29 @@ def test_stop_keeps_what_there_is_and_going_on_asks_the_rest(
     assert wait_for(maker, "ready", "offered").stage == "ready"
     assert len(engine.finished) <= BATCHES + 1
     assert len(engine.finished) > asked
+
+
+def test_stop_in_the_calibration_keeps_what_was_tried(
+    engine: AnsweringEngine, tmp_path: Path
+) -> None:
+    maker = offered(engine, tmp_path)
+    maker.start()
+    while len(engine.tried) < 4 and maker.state().stage == "making":
+        time.sleep(0.001)
+    engine.gate.clear()
+    words = words_of(maker.state())
+    maker.stop()
+    engine.gate.set()
+    wait_for(maker, "offered")
+    before, engine.tried = engine.tried, []
+
+    maker.start()
+    assert wait_for(maker, "ready", "offered").stage == "ready"
+
+    assert "Trying out how to steer it: " in words
+    kept = {tuple(batch) for batch in before[:3]}  # the fourth may have been in the air
+    assert not kept & {tuple(batch) for batch in engine.tried[:1]}
+    assert len(engine.finished) == BATCHES
 
 
 def test_progress_is_a_share_and_comes_to_its_end(engine: AnsweringEngine, tmp_path: Path) -> None:
@@ -263,7 +307,7 @@ def test_languages_that_the_model_does_not_command_are_named(
     assert state.stage == ("ready" if len(commanded) > 1 else "offered")
     assert said in words_of(state)
     assert words_of(state, "fr").startswith(
-        "Réponses gardées : English 90 sur 90"
+        "Réponses gardées : English 64 sur 64"
         if len(commanded) > 1
         else "Le jeu de neurones n’a pas pu être créé. The model answered"
     )
