@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # Below this a division by the temperature overflows; what it would draw is the likeliest token.
 _LEAST_TEMPERATURE = 1e-4
+# So many of the likeliest tokens are looked at first for `top_p`: mostly enough, and a tenth of the
+# time of sorting 150,000.
+_FIRST_LOOK = 1024
 # What is passed as the ids so far to processors that do not look at them.
 _NO_IDS = cast("torch.LongTensor", torch.empty(0, dtype=torch.long))
 
@@ -98,7 +101,7 @@ class TokenChooser:
             if row.sampling.temperature >= _LEAST_TEMPERATURE:
                 groups[row.sampling.temperature, row.sampling.top_p].append(place)
         self._groups = [
-            (places, own.warpers(temperature, top_p))
+            (places, own.warpers(temperature), top_p)
             for (temperature, top_p), places in groups.items()
         ]
 
@@ -114,10 +117,10 @@ class TokenChooser:
         if self._bias is not None:
             scores = self._bias(_NO_IDS, cast("torch.FloatTensor", scores))
         chosen: list[int] = scores.argmax(dim=-1).tolist()
-        for places, warpers in self._groups:
+        for places, warpers, top_p in self._groups:
             part = scores[places] if len(places) < len(self._rows) else scores
             warped = warpers(_NO_IDS, cast("torch.FloatTensor", part))
-            drawn = _draw(warped, [self._rows[p].draws for p in places])
+            drawn = _draw(warped, [self._rows[p].draws for p in places], top_p)
             for place, token in zip(places, drawn, strict=True):
                 chosen[place] = token
         return chosen
@@ -135,20 +138,17 @@ class OwnProcessors:
     penalty: LogitsProcessor | None
     top_k: int | None
 
-    def warpers(self, temperature: float, top_p: float) -> LogitsProcessorList:
-        """Return what makes of scores those that are drawn from."""
+    def warpers(self, temperature: float) -> LogitsProcessorList:
+        """Return what makes of scores those that are drawn from, `top_p` apart."""
         from transformers import (  # not before the page is open: imports of transformers are slow
             LogitsProcessorList,
             TemperatureLogitsWarper,
             TopKLogitsWarper,
-            TopPLogitsWarper,
         )
 
         warpers = LogitsProcessorList([TemperatureLogitsWarper(float(temperature))])
         if self.top_k:
             warpers.append(TopKLogitsWarper(self.top_k))
-        if top_p < 1:
-            warpers.append(TopPLogitsWarper(float(top_p)))
         return warpers
 
 
@@ -163,15 +163,42 @@ def read_own_processors(config: GenerationConfig | None) -> OwnProcessors:
     )
 
 
-def _draw(scores: Tensor, sources: Sequence[random.Random]) -> list[int]:
+def _draw(scores: Tensor, sources: Sequence[random.Random], top_p: float) -> list[int]:
     """Draw one token per row, where one number from the row's own source falls.
 
     A number from Python's generator and not torch's: the same on every device, and one per token.
     """
+    ids = None
+    if top_p < 1:
+        scores, ids = _keep_likeliest(scores, top_p)
     exact = torch.float32 if scores.device.type == "mps" else torch.float64
     up_to = scores.softmax(dim=-1).to(exact).cumsum(dim=-1)
     where = torch.tensor([[source.random()] for source in sources], dtype=exact)
     where = where.to(scores.device) * up_to[:, -1:]
     places = torch.searchsorted(up_to, where, right=True).clamp(max=scores.shape[-1] - 1)
+    if ids is not None:
+        places = ids.gather(-1, places)
     drawn: list[int] = places[:, 0].tolist()
     return drawn
+
+
+def _keep_likeliest(scores_BV: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Return the likeliest tokens of each row that have a probability together, and their ids.
+
+    Both `(B, K)`, in the order of ids, with -inf where a row keeps fewer than K. As transformers'
+    `TopPLogitsWarper`, which sorts the whole vocabulary: at eight rows of 150,000 tokens that took
+    more than half of a small model's step.
+    """
+    count, vocabulary = _FIRST_LOOK, scores_BV.shape[-1]
+    total = scores_BV.logsumexp(dim=-1, keepdim=True)
+    while True:
+        scores, ids = scores_BV.topk(min(count, vocabulary))
+        probs = (scores - total).exp()
+        is_kept = probs.cumsum(dim=-1) - probs < top_p  # until those before are enough
+        if count >= vocabulary or not is_kept[:, -1].any():
+            break
+        count *= 8
+    is_kept[:, 0] = True
+    scores = scores.masked_fill(~is_kept, -torch.inf)
+    ids, order = ids.sort(dim=-1)
+    return scores.gather(-1, order), ids
