@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Ask: TypeAlias = Callable[[Sequence[str]], Sequence[str]]
 
 BATCH_ROWS = 16  # prompts that are asked at once; another number may change an answer's last bits
-# A model that answers fewer prompts in a language than this share, without looping, can't handle it.
+# A model that answers a smaller share of prompts in a language, without looping, can't handle it.
 # Qwen2.5-Coder-0.5B: 35 and 50% in Turkish and Hindi, in which it babbles; 70 to 98% in 13 others.
 COMMANDED_SHARE = 0.6
 

@@ -41,6 +41,8 @@ class Sampling:
         top_p: Draw from the likeliest tokens that have this probability together.
         seed: Of this row's draws, whatever else is in the batch.
         stop: Texts that end the answer where they would begin; they are left out of it.
+        repetition_penalty: Divides the logits of tokens of the prompt and the answer so far (or
+            multiplies negative ones); None for what the model's makers recommend, 1 for none.
     """
 
     max_new_tokens: int = 120
@@ -48,6 +50,7 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
@@ -56,6 +59,11 @@ class Sampling:
             ("temperature", 0 <= self.temperature <= 5, "between 0 and 5"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("stop", all(self.stop), "texts that are not empty"),
+            (
+                "repetition_penalty",
+                self.repetition_penalty is None or 1 <= self.repetition_penalty <= 5,
+                "between 1 and 5",
+            ),
         ):
             if not is_good:
                 raise GenerationError(
@@ -95,7 +103,8 @@ class TokenChooser:
             bias: Of the rows' plans, for all rows.
             own: What the model's makers recommend.
         """
-        self._rows, self._bias, self._own = rows, bias, own
+        self._rows, self._bias = rows, bias
+        self._penalties = [own.penalty_of(row.sampling) for row in rows]
         groups: dict[tuple[float, float], list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
             if row.sampling.temperature >= _LEAST_TEMPERATURE:
@@ -108,12 +117,13 @@ class TokenChooser:
     def choose(self, logits_BV: Tensor) -> list[int]:
         """Return one token id per row."""
         scores: Tensor = logits_BV.float()
-        if self._own.penalty is not None:
+        if any(self._penalties):
             scores = scores.clone()
-            for place, row in enumerate(self._rows):
-                ids = cast("torch.LongTensor", torch.tensor([row.ids], device=scores.device))
+        for place, penalty in enumerate(self._penalties):
+            if penalty is not None:
+                ids = torch.tensor([self._rows[place].ids], device=scores.device)
                 own = cast("torch.FloatTensor", scores[place : place + 1])
-                scores[place] = self._own.penalty(ids, own)[0]
+                scores[place] = penalty(cast("torch.LongTensor", ids), own)[0]
         if self._bias is not None:
             scores = self._bias(_NO_IDS, cast("torch.FloatTensor", scores))
         chosen: list[int] = scores.argmax(dim=-1).tolist()
@@ -137,6 +147,16 @@ class OwnProcessors:
 
     penalty: LogitsProcessor | None
     top_k: int | None
+
+    def penalty_of(self, sampling: Sampling) -> LogitsProcessor | None:
+        """Return the penalty against repetition of a row with these settings."""
+        from transformers import RepetitionPenaltyLogitsProcessor
+
+        if sampling.repetition_penalty is None:
+            return self.penalty
+        if sampling.repetition_penalty == 1:
+            return None
+        return RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)
 
     def warpers(self, temperature: float) -> LogitsProcessorList:
         """Return what makes of scores those that are drawn from, `top_p` apart."""

@@ -13,6 +13,7 @@ from steering.languages import LANGUAGES, Language
 from steering.methods import (
     DEFAULT_STRENGTHS,
     METHODS,
+    UNCALIBRATED_METHOD,
     SteeringRequest,
     default_method,
     make_plan,
@@ -81,12 +82,14 @@ def test_without_a_method_of_its_own_a_set_steers_by_what_it_holds(toy_set: Neur
         residual_means={},
     )
 
-    for neurons, method in ((toy_set, "redirect"), (of_neurons, "lape"), (bare, "amplify")):
+    expected = (toy_set, UNCALIBRATED_METHOD), (of_neurons, "lape-paper"), (bare, "amplify")
+    for neurons, method in expected:
         usual = SteeringRequest(JA, method, DEFAULT_STRENGTHS["normal"], FR)
         plan = make_plan(neurons, SteeringRequest(JA, source=FR))
         assert default_method(neurons) == method
         assert plan.edits
         assert effects(plan) == effects(make_plan(neurons, usual))
+        assert plan.pulls.keys() == make_plan(neurons, usual).pulls.keys()
 
 
 def test_steps_act_one_after_the_other(toy_set: NeuronSet) -> None:

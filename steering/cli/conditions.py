@@ -74,6 +74,12 @@ def add_measuring_arguments(
     parser.add_argument(
         "--top-p", type=float, default=1.0, help="share of probability to sample from; page: 0.95"
     )
+    parser.add_argument(
+        "--repetition-penalty",
+        type=float,
+        help="1 for none; when omitted what the model's generation_config.json asks for, which "
+        "GGUF files have lost",
+    )
     parser.add_argument("--max-new-tokens", type=int, default=tokens)
     parser.add_argument("--batch-size", type=int, default=16, help="answers per batch")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")

@@ -154,7 +154,11 @@ def _check(options: argparse.Namespace) -> None:
 
 def _sampling(options: argparse.Namespace) -> Sampling:
     return Sampling(
-        options.max_new_tokens, options.temperature, top_p=options.top_p, seed=options.seed
+        options.max_new_tokens,
+        options.temperature,
+        top_p=options.top_p,
+        seed=options.seed,
+        repetition_penalty=options.repetition_penalty,
     )
 
 
@@ -188,12 +192,16 @@ def _open_replies(
         path = options.json.with_name(f"{options.json.name}.part.jsonl")
     identity = [value for name, value in asdict(model.identity).items() if name != "model_id"]
     sampled = [options.max_new_tokens, options.temperature, options.top_p, options.seed]
+    penalty = options.repetition_penalty
+    if penalty is None:
+        penalty = getattr(model.model.generation_config, "repetition_penalty", None)
     about = {
         "model": " ".join(map(str, identity)),
         "neuron set": hash_neuron_set(sets.neurons),
         "`--paper-set`": hash_neuron_set(sets.paper),
         "choice of prompts": hash_prompts(prompts),
         "`--max-new-tokens`, `--temperature`, `--top-p` or `--seed`": " ".join(map(str, sampled)),
+        "repetition penalty": str(penalty or 1.0),
         "`--quantize` or `--dtype`": f"{options.quantize} {options.dtype} {model.model.dtype}",
     }
     kept = KeptReplies(path, about, prompts=prompts, languages=sets.neurons.languages)
@@ -295,6 +303,7 @@ def _describe(
         "notes": list(notes),
         "temperature": options.temperature,
         "top_p": options.top_p,
+        "repetition_penalty": options.repetition_penalty,
         "seed": options.seed,
         "max_new_tokens": options.max_new_tokens,
         "methods": {name: _method_json(name, judged) for name in judged},

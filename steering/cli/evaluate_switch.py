@@ -45,7 +45,11 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         check_writable(options.json)
     sampling = Sampling(
-        options.max_new_tokens, options.temperature, top_p=options.top_p, seed=options.seed
+        options.max_new_tokens,
+        options.temperature,
+        top_p=options.top_p,
+        seed=options.seed,
+        repetition_penalty=options.repetition_penalty,
     )
     sets = load_chosen_sets(options)
     conditions = read_conditions(options.conditions, sets)
@@ -73,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
             "conversations": len(conversations),
             "temperature": options.temperature,
             "top_p": options.top_p,
+            "repetition_penalty": options.repetition_penalty,
             "seed": options.seed,
         }
         write_json(options.json, {**about, "methods": numbers})

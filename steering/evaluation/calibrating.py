@@ -32,10 +32,10 @@ from steering.errors import PlanError, StatsError
 from steering.evaluation.everyday import everyday_tuning_prompts
 from steering.evaluation.forcing import ForcingOutcome, ForcingPrompt, judge_reply
 from steering.evaluation.kept_scores import KeptScores
-from steering.looping import is_looping
 from steering.evaluation.quality import reply_nll_nats
 from steering.generation import answer_conversations
 from steering.languages import Language
+from steering.looping import is_looping
 from steering.methods import SteeringRequest, default_method, make_plan, parse_method
 from steering.neuron_set import CalibrationPoint, NeuronSet
 from steering.steering_plan import NO_STEERING, SteeringPlan, layers_of

@@ -30,7 +30,6 @@ from steering.evaluation.language_confusion import (
     line_pass_rate,
     word_pass_rate,
 )
-from steering.looping import is_looping
 from steering.evaluation.proportions import Proportion
 from steering.evaluation.report import line_pass
 from steering.evaluation.resampling import (
@@ -41,6 +40,7 @@ from steering.evaluation.resampling import (
     measure_rate,
 )
 from steering.languages import Language
+from steering.looping import is_looping
 
 # What is a number per reply, and so can be compared prompt by prompt.
 _PAIRED = ("lfs", "looping", "nll_nats", "recall", "f1", "right")

@@ -11,10 +11,10 @@ import math
 from collections.abc import Iterator
 
 from steering.countable_text import countable_text
-from steering.text_units import LETTERS
 from steering.function_words import FUNCTION_WORDS
 from steering.identification import load_profile
 from steering.languages import LANGUAGES, Language
+from steering.text_units import LETTERS
 from steering.unicode_scripts import script_of
 
 _LETTERS = 4  # of a Latin word; shorter ones are too often abbreviations

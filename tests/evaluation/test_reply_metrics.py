@@ -4,10 +4,10 @@ import pytest
 
 from steering.evaluation.answer_overlap import overlap_with
 from steering.evaluation.foreign_words import foreign_words
-from steering.looping import distinct_share, is_looping
-from steering.text_units import split_units
 from steering.everyday_prompts import everyday_languages, everyday_prompts
 from steering.languages import LANGUAGES, Language
+from steering.looping import distinct_share, is_looping
+from steering.text_units import split_units
 
 
 @pytest.mark.parametrize(
