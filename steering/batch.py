@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
@@ -175,7 +176,11 @@ class Batch:
                 [None if one is None else read_token_bias(tokenizer, one) for one in wanted],
                 [answer.spared_ids for answer in answers],
             )
-        return TokenChooser([answer.choice for answer in answers], bias=bias, own=self._own)
+        rows = [
+            replace(answer.choice, plan_penalty=answer.plan.repetition_penalty)
+            for answer in answers
+        ]
+        return TokenChooser(rows, bias=bias, own=self._own)
 
     def _forward(
         self, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: DynamicCache

@@ -160,11 +160,13 @@ class SteeringPlan:
         edits: One per place.
         pulls: One per place, after its edit.
         token_bias: What is done to the logits; None leaves them alone.
+        repetition_penalty: The least repetition penalty of the answer; 1 for none.
     """
 
     edits: Mapping[Place, Edit]
     pulls: Mapping[Place, SubspacePull] = field(default_factory=dict)
     token_bias: TokenBias | None = None
+    repetition_penalty: float = 1.0
 
 
 NO_STEERING = SteeringPlan({})
@@ -201,7 +203,8 @@ def combine_plans(first: SteeringPlan, second: SteeringPlan) -> SteeringPlan:
     """Return the plan that makes the first's edits and then the second's.
 
     For a unit that both edit: scale2 * (scale1 * a + shift1) + shift2. Pulls act after all edits of
-    their place, whichever plan those are of. The bounds of two token biases add up.
+    their place, whichever plan those are of. The bounds of two token biases add up, and the
+    larger repetition penalty counts.
     """
     edits = dict(first.edits)
     for place, later in second.edits.items():
@@ -210,7 +213,8 @@ def combine_plans(first: SteeringPlan, second: SteeringPlan) -> SteeringPlan:
     pulls = dict(first.pulls)
     for place, pull in second.pulls.items():
         pulls[place] = _pull_on(pulls[place], pull) if place in pulls else pull
-    return SteeringPlan(edits, pulls, bias)
+    penalty = max(first.repetition_penalty, second.repetition_penalty)
+    return SteeringPlan(edits, pulls, bias, penalty)
 
 
 def _pull_on(earlier: SubspacePull, later: SubspacePull) -> SubspacePull:

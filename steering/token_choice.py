@@ -42,7 +42,8 @@ class Sampling:
         seed: Of this row's draws, whatever else is in the batch.
         stop: Texts that end the answer where they would begin; they are left out of it.
         repetition_penalty: Divides the logits of tokens of the prompt and the answer so far (or
-            multiplies negative ones); None for what the model's makers recommend, 1 for none.
+            multiplies negative ones); 1 for none. None takes the larger of what the model's makers
+            recommend and what the steering plan asks for.
     """
 
     max_new_tokens: int = 120
@@ -79,11 +80,13 @@ class RowChoice:
         sampling: Its settings.
         draws: Its own source of chance.
         ids: Prompt and answer so far, for penalties; grows.
+        plan_penalty: The repetition penalty of its steering plan; 1 for none.
     """
 
     sampling: Sampling
     draws: random.Random
     ids: list[int]
+    plan_penalty: float = 1.0
 
 
 class TokenChooser:
@@ -104,7 +107,7 @@ class TokenChooser:
             own: What the model's makers recommend.
         """
         self._rows, self._bias = rows, bias
-        self._penalties = [own.penalty_of(row.sampling) for row in rows]
+        self._penalties = [own.penalty_of(row) for row in rows]
         groups: dict[tuple[float, float], list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
             if row.sampling.temperature >= _LEAST_TEMPERATURE:
@@ -141,22 +144,21 @@ class OwnProcessors:
     """What a model's own generation settings ask for, beside temperature and top-p.
 
     Args:
-        penalty: Against repetition; None where the settings have none.
+        penalty: Against repetition; 1 where the settings have none.
         top_k: How many of the likeliest tokens to draw from; None for all.
     """
 
-    penalty: LogitsProcessor | None
+    penalty: float
     top_k: int | None
 
-    def penalty_of(self, sampling: Sampling) -> LogitsProcessor | None:
-        """Return the penalty against repetition of a row with these settings."""
+    def penalty_of(self, row: RowChoice) -> LogitsProcessor | None:
+        """Return what keeps a row from repeating itself; None for nothing."""
         from transformers import RepetitionPenaltyLogitsProcessor
 
-        if sampling.repetition_penalty is None:
-            return self.penalty
-        if sampling.repetition_penalty == 1:
-            return None
-        return RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)
+        penalty = row.sampling.repetition_penalty
+        if penalty is None:
+            penalty = max(self.penalty, row.plan_penalty)
+        return None if penalty == 1 else RepetitionPenaltyLogitsProcessor(penalty)
 
     def warpers(self, temperature: float) -> LogitsProcessorList:
         """Return what makes of scores those that are drawn from, `top_p` apart."""
@@ -174,12 +176,9 @@ class OwnProcessors:
 
 def read_own_processors(config: GenerationConfig | None) -> OwnProcessors:
     """Return what a model's generation settings ask for; what they leave open is left open."""
-    from transformers import RepetitionPenaltyLogitsProcessor
-
-    penalty = getattr(config, "repetition_penalty", None)
     return OwnProcessors(
-        RepetitionPenaltyLogitsProcessor(penalty) if penalty not in (None, 1.0) else None,
-        getattr(config, "top_k", None) or None,
+        penalty=getattr(config, "repetition_penalty", None) or 1.0,
+        top_k=getattr(config, "top_k", None) or None,
     )
 
 

@@ -92,6 +92,8 @@ def test_methods_that_need_means_are_refused_and_say_what_to_do(
         found = effects(make_plan(imported, request))
         assert {key[2:] for key in found} == chosen
         assert set(found.values()) == {(factor, 0.0)}
+    elif method == "penalty":
+        assert make_plan(imported, request).repetition_penalty > 1
     elif method == "tokens":  # scripts tell without anything recorded
         plan = make_plan(imported, request)
         assert plan.token_bias is not None

@@ -42,13 +42,14 @@ def test_strength_one_is_the_usual_strength_of_the_method(name: str, toy_set: Ne
 
     plan = make_plan(toy_set, SteeringRequest(JA, name, 1.5))
 
-    assert plan.edits or plan.pulls or plan.token_bias
+    assert plan.edits or plan.pulls or plan.token_bias or plan.repetition_penalty > 1
     expected = method.make_plan(toy_set, JA, 1.5 * method.usual_strength, method.where)
     assert effects(plan) == effects(expected)
     assert plan.pulls.keys() == expected.pulls.keys()
     for place, pull in plan.pulls.items():
         assert torch.equal(pull.point, expected.pulls[place].point)
         assert pull.share == expected.pulls[place].share
+    assert plan.repetition_penalty == expected.repetition_penalty
     bounds = [one.token_bias and one.token_bias.bound_nats for one in (plan, expected)]
     assert bounds[0] == bounds[1]
 
@@ -125,6 +126,13 @@ def test_tokens_use_the_targets_own_log_odds(toy_set: NeuronSet) -> None:
     assert torch.equal(known.token_bias.log_odds, rows[toy_set.position(FR)])
     assert unknown.token_bias is not None
     assert unknown.token_bias.log_odds is None
+
+
+def test_penalty_grows_with_the_strength_and_the_larger_one_counts(toy_set: NeuronSet) -> None:
+    plan = make_plan(toy_set, SteeringRequest(FR, "penalty@0.1+lape@1+penalty@0.05", 1.4))
+
+    assert plan.repetition_penalty == pytest.approx(1.14)
+    assert effects(plan) == effects(make_plan(toy_set, SteeringRequest(FR, "lape@1", 1.4)))
 
 
 @pytest.mark.parametrize("option", ["L0", "value", "onset"])

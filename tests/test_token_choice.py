@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import TopPLogitsWarper
 
+from steering.errors import GenerationError
 from steering.token_choice import OwnProcessors, RowChoice, Sampling, TokenChooser
 
 ROWS = 3
@@ -39,7 +40,7 @@ def test_same_tokens_are_drawn_as_with_the_vocabulary_sorted(
             for seed in seeds
         ]
 
-        chosen = TokenChooser(rows, bias=None, own=OwnProcessors(None, None)).choose(scores)
+        chosen = TokenChooser(rows, bias=None, own=OwnProcessors(1.0, None)).choose(scores)
 
         assert chosen == choose_as_transformers(scores, 0.7, top_p, seeds)
 
@@ -48,7 +49,7 @@ def test_top_k_of_the_model_and_top_p_go_together() -> None:
     """Of two tokens that top-k leaves, top-p drops the less likely one."""
     scores = torch.tensor([[0.0, 3.0, 1.0, 2.9, 2.8]])
     draw = Sampling(temperature=1.0, top_p=0.5)
-    own = OwnProcessors(None, top_k=2)
+    own = OwnProcessors(1.0, top_k=2)
 
     chosen = {
         TokenChooser([RowChoice(draw, random.Random(seed), [])], bias=None, own=own).choose(scores)[
@@ -58,3 +59,28 @@ def test_top_k_of_the_model_and_top_p_go_together() -> None:
     }
 
     assert chosen == {1}
+
+
+@pytest.mark.parametrize(
+    ("own", "plan", "asked", "chosen"),
+    [
+        (1.0, 1.0, None, 1),  # nothing is penalised
+        (1.5, 1.0, None, 0),  # the makers' penalty
+        (1.0, 1.5, None, 0),  # the plan's
+        (1.5, 1.5, 1.0, 1),  # what is asked for in words wins
+        (1.0, 1.0, 1.5, 0),
+    ],
+)
+def test_the_larger_penalty_counts_unless_one_is_asked_for(
+    own: float, plan: float, asked: float | None, chosen: int
+) -> None:
+    scores = torch.tensor([[2.0, 2.5]])
+    row = RowChoice(Sampling(repetition_penalty=asked), random.Random(0), [1], plan)
+
+    assert TokenChooser([row], bias=None, own=OwnProcessors(own, None)).choose(scores) == [chosen]
+
+
+@pytest.mark.parametrize("penalty", [0.9, 0.0, 6.0])
+def test_a_repetition_penalty_that_makes_no_sense_is_refused(penalty: float) -> None:
+    with pytest.raises(GenerationError, match="repetition_penalty"):
+        Sampling(repetition_penalty=penalty)
