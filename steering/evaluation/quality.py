@@ -116,12 +116,15 @@ def _mean_losses(model: LoadedModel, rows: Sequence[_Row], *, keeps_last: bool) 
         ids[row, :end] = torch.tensor(prompt + reply)
         attention[row, :end] = 1
     first = max(0, min(len(prompt) for prompt, _ in rows) - 1) if keeps_last else 0
+    # Not a number: the slice that transformers takes then isn't contiguous, and torch 2.13 copies
+    # the whole head for it, which takes seconds per batch in bfloat16 on a CPU.
+    kept = torch.arange(first, width, device=device)
     with torch.inference_mode():
         logits: Tensor = model.model(
             input_ids=ids.to(device),
             attention_mask=attention.to(device),
             use_cache=False,
-            **({"logits_to_keep": width - first} if keeps_last else {}),
+            **({"logits_to_keep": kept} if keeps_last else {}),
         ).logits  # (B, T - first, vocabulary)
     means = []
     for row, (prompt, reply) in enumerate(rows):
