@@ -44,17 +44,20 @@ from steering.token_choice import Sampling
 if TYPE_CHECKING:
     from steering.loading import LoadedModel
 
-# A pull at one of several depths, alone and with neurons; on Qwen2.5-Coder 0.5B and 1.5B the best
-# lie here. The first wins a tie.
-DEFAULT_METHODS = (
-    "lape/answer@0.5+subspace/D0.75/answer@1",
-    "lape/answer@0.5+subspace/D0.7/answer@1",
-    "lape/answer@0.5+subspace/D0.8/answer@1",
-    "lape/answer@0.5+subspace/D0.6/answer@1",
-    "subspace/D0.75/answer@1",
-    "subspace/D0.7/answer@1",
-    "lape/answer@1+subspace/D0.75/answer@1",
-    "lape/answer@1+subspace/D0.7/answer@1",
+# A pull at one of several depths, with LAPE neurons and without, and the neurons alone; on
+# Qwen2.5-Coder 0.5B and 1.5B the best lie here. The first wins a tie.
+DEFAULT_METHODS = tuple(
+    f"{method}+penalty@0.1"
+    for method in (
+        "lape-pull/answer@1+subspace/D0.75/answer@1",
+        "lape/answer@0.5+subspace/D0.75/answer@1",
+        "subspace/D0.75/answer@1",
+        "lape-pull/answer@1+subspace/D0.7/answer@1",
+        "lape-pull/answer@1+subspace/D0.8/answer@1",
+        "subspace/D0.8/answer@1",
+        "lape-pull/answer@0.5+subspace/D0.75/answer@1",
+        "lape-pull/answer@2",
+    )
 )
 # Of a set without means of dialogues.
 _METHODS_WITHOUT_DIALOGUES = ("lape-paper", "amplify/answer@1")

@@ -164,9 +164,9 @@ def test_the_usual_methods_fit_what_a_set_holds(model: LoadedModel) -> None:
     bare = replace(neurons, residual_means={}, value_means={}, gate_means={})
 
     usual = default_methods(neurons)
-    assert usual[:-1] == at_depths(DEFAULT_METHODS, layers=neurons.metadata.layers)
-    assert usual[-1] == default_method(neurons)
-    for method in usual[:-1]:
+    assert usual == at_depths(DEFAULT_METHODS, layers=neurons.metadata.layers)
+    assert at_depths([default_method(neurons)], layers=neurons.metadata.layers)[0] in usual
+    for method in usual:
         assert make_plan(neurons, SteeringRequest(FR, method)).pulls
     assert default_methods(bare)[:2] == ("lape-paper", "amplify/answer@1")
 
