@@ -20,10 +20,16 @@ from steering.architectures import (
     hidden_size,
     layer_count,
     neurons_per_layer,
+    vocabulary_size,
 )
 from steering.errors import ModelLoadError, UnsupportedArchitectureError
 from steering.experts import prepare_experts
-from steering.model_identity import ModelIdentity, folder_revision, hash_tokenizer
+from steering.model_identity import (
+    ModelIdentity,
+    folder_revision,
+    hash_tokenizer,
+    read_norm_weights,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -108,6 +114,8 @@ def load_model(
         hidden_size=hidden_size(config),
         experts=expert_count(config),
         tokenizer_sha256=hash_tokenizer(tokenizer),
+        vocabulary=vocabulary_size(config),
+        norm_weights=read_norm_weights(model, architecture),
     )
     return LoadedModel(model, tokenizer, architecture, identity)
 
@@ -133,6 +141,7 @@ def read_identity(name: str, *, revision: str | None = None) -> ModelIdentity:
         hidden_size=hidden_size(config),
         experts=expert_count(config),
         tokenizer_sha256="",
+        vocabulary=vocabulary_size(config),
     )
 
 

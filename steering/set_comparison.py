@@ -144,12 +144,13 @@ def check_same_model(first_name: str, first: NeuronSet, name: str, other: Neuron
     one, two = first.metadata, other.metadata
     try:
         check_set_fits(
-            two,
+            other.made_for,
             model_id=one.model_id,
             model_revision=one.model_revision,
             layers=one.layers,
             neurons_per_layer=one.neurons_per_layer,
             tokenizer_sha256=one.tokenizer_sha256 or two.tokenizer_sha256,
+            norm_weights=first.norm_weights,
         )
     except NeuronSetMismatchError:
         raise NeuronSetMismatchError(

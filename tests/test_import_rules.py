@@ -71,7 +71,7 @@ ALLOWED: dict[str, list[str]] = {
     "everyday_prompts": ["languages", "errors"],
     "experts": ["architectures", "errors"],
     "hooks": ["architectures", "errors", "experts"],
-    "model_identity": [],
+    "model_identity": ["architectures"],
     "loading": ["architectures", "errors", "experts", "model_identity"],
     "conversation": [*WORDS, *DATA, *EDGES],
     "chunks": [*WORDS, *DATA, "corpus", "corpus_rows", "loading", "conversation"],

@@ -112,7 +112,7 @@ def check(
     tokenizer: str = "0" * 64,
 ) -> None:
     check_set_fits(
-        neurons.metadata,
+        neurons.made_for,
         model_id="other",
         model_revision=revision,
         layers=layers,

@@ -17,7 +17,7 @@ from steering.evaluation.perplexity import PerplexityChange
 from steering.evaluation.plots import ForcingBar
 from steering.evaluation.proportions import Proportion
 from steering.languages import LANGUAGES
-from steering.neuron_set import NeuronSetMetadata, check_set_fits
+from steering.neuron_set import MadeFor, NeuronSetMetadata, check_set_fits
 
 _MOST_PROBLEMS = 3  # in one message
 
@@ -98,7 +98,7 @@ def check_same_model(path: Path, metadata: NeuronSetMetadata, *, command: str) -
         return
     try:
         check_set_fits(
-            metadata,
+            MadeFor(metadata),
             model_id=made.model,
             model_revision=made.model_revision or "",
             layers=metadata.layers,
