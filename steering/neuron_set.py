@@ -6,7 +6,7 @@ Dimension key: see `activation_stats.py`. Every language axis follows `NeuronSet
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
@@ -16,6 +16,9 @@ from steering.activation_stats import StatsPhase
 from steering.errors import NeuronSetMismatchError, StatsError, UnknownLanguageError
 from steering.languages import LANGUAGES, Language, parse_language
 from steering.neuron_choice import ChoosingWay
+
+if TYPE_CHECKING:
+    from steering.model_identity import ModelIdentity
 
 StrengthLevel = Literal["gentle", "normal", "strong"]
 
@@ -340,18 +343,7 @@ class OtherWeights:
 _SAME_WEIGHTS, _SAME_MODEL = 0.03, 0.2
 
 
-def check_set_fits(  # noqa: PLR0913 - all that tells models apart
-    made_for: MadeFor,
-    *,
-    model_id: str,
-    model_revision: str,
-    layers: int,
-    neurons_per_layer: int,
-    tokenizer_sha256: str,
-    hidden_size: int | None = None,
-    vocabulary: int | None = None,
-    norm_weights: Tensor | None = None,
-) -> OtherWeights | None:
+def check_set_fits(made_for: MadeFor, loaded: "ModelIdentity") -> OtherWeights | None:
     """Refuse a set of another model; warn of one that was made on other weights of the same.
 
     Where the norms of both are known, they decide. Otherwise names, hashes of weights and
@@ -360,36 +352,32 @@ def check_set_fits(  # noqa: PLR0913 - all that tells models apart
     Raises:
         NeuronSetMismatchError: Naming both models and all that differs.
     """
-    metadata = made_for.metadata
-    shape = (layers, neurons_per_layer, hidden_size or metadata.hidden_size)
-    made_shape = (metadata.layers, metadata.neurons_per_layer, metadata.hidden_size or hidden_size)
-    revisions = (model_revision, metadata.model_revision)
+    about, is_warned = made_for.metadata, False
+    revisions = (loaded.revision, about.model_revision)
     are_commits = all(map(_is_commit, revisions))  # a folder may be a copy under another name
     are_hashes = all(revision.startswith("sha256:") for revision in revisions)
     other = {
-        "shapes": shape != made_shape,
+        "shapes": (loaded.layers, loaded.neurons_per_layer, loaded.hidden_size)
+        != (about.layers, about.neurons_per_layer, about.hidden_size or loaded.hidden_size),
         "weights": are_hashes and len(set(revisions)) == 2,
-        "tokenizers": metadata.tokenizer_sha256 not in ("", tokenizer_sha256),  # "": not known
-        "names": are_commits and model_id != metadata.model_id,
+        "tokenizers": about.tokenizer_sha256 not in ("", loaded.tokenizer_sha256),  # "": not known
+        "names": are_commits and loaded.model_id != about.model_id,
     }
-    is_warned = False
-    if norm_weights is not None and made_for.norm_weights is not None:
-        final, first = _norm_distances(made_for.norm_weights, norm_weights)
-        is_resized = None not in (vocabulary, made_for.vocabulary) and (
-            vocabulary != made_for.vocabulary
-        )
-        apart = max(final, first) > _SAME_WEIGHTS
-        is_warned = apart or is_resized or other["weights"] or other["names"]
+    if loaded.norm_weights is not None and made_for.norm_weights is not None:
+        final, first = _norm_distances(made_for.norm_weights, loaded.norm_weights)
+        sizes = {loaded.vocabulary, made_for.vocabulary} - {None}
+        is_apart = max(final, first) > _SAME_WEIGHTS or len(sizes) == 2
+        is_warned = is_apart or other["weights"] or other["names"]
         other = {"shapes": other["shapes"], "final norms": final > _SAME_MODEL}
     if any(other.values()):
         differ = "".join(f"; the {what} differ" for what, is_other in other.items() if is_other)
         raise NeuronSetMismatchError(
-            f"The neuron set was made for '{metadata.model_id}' ({metadata.layers} layers x "
-            f"{metadata.neurons_per_layer}), but the loaded model is '{model_id}' ({layers} x "
-            f"{neurons_per_layer}){differ}. Load "
-            f"'{metadata.model_id}', or run `python -m steering build-set --model {model_id}`."
+            f"The neuron set was made for '{about.model_id}' ({about.layers} layers x "
+            f"{about.neurons_per_layer}), but the loaded model is '{loaded.model_id}' "
+            f"({loaded.layers} x {loaded.neurons_per_layer}){differ}. Load '{about.model_id}', or "
+            f"run `python -m steering build-set --model {loaded.model_id}`."
         )
-    return OtherWeights(metadata.model_id, model_id) if is_warned else None
+    return OtherWeights(about.model_id, loaded.model_id) if is_warned else None
 
 
 def _norm_distances(made: Tensor, loaded: Tensor) -> tuple[float, float]:

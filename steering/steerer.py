@@ -131,18 +131,7 @@ def check_set_fits_model(neurons: NeuronSet, model: LoadedModel) -> OtherWeights
     Raises:
         NeuronSetMismatchError: Naming both models.
     """
-    identity = model.identity
-    return check_set_fits(
-        neurons.made_for,
-        model_id=identity.model_id,
-        model_revision=identity.revision,
-        layers=identity.layers,
-        neurons_per_layer=identity.neurons_per_layer,
-        tokenizer_sha256=identity.tokenizer_sha256,
-        hidden_size=identity.hidden_size,
-        vocabulary=identity.vocabulary,
-        norm_weights=identity.norm_weights,
-    )
+    return check_set_fits(neurons.made_for, model.identity)
 
 
 @contextmanager

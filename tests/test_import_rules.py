@@ -14,10 +14,11 @@ PACKAGE = ROOT / "steering"
 # Groups from low to high. A row names what a module may import from steering.
 # A package (`ui`, `evaluation`) has one row, and what is inside may import itself.
 WORDS = ["errors", "languages", "function_words", "unicode_scripts", "whole_files"]
-DATA = ["activation_stats", "neuron_choice", "neuron_set", "steering_plan", "architectures"]
+DATA = ["activation_stats", "neuron_choice", "neuron_set", "steering_plan", "architectures",
+        "model_identity"]  # fmt: skip
 METHODS = ["lape", "baselines", "neuron_plans", "residual", "sharing", "token_bias"]
 EDGES = [
-    "model_identity", "neuron_set_file", "kept_sets", "imports", "corpus", "corpus_rows",
+    "neuron_set_file", "kept_sets", "shipped_sets", "imports", "corpus", "corpus_rows",
     "everyday_prompts", "experts", "hooks", "loading",
 ]  # fmt: skip
 WORK = [
@@ -58,13 +59,14 @@ ALLOWED: dict[str, list[str]] = {
     "whole_files": [],
     "activation_stats": ["errors", "languages"],
     "neuron_choice": ["activation_stats", "errors", "languages"],
-    "neuron_set": ["activation_stats", "errors", "languages", "neuron_choice"],
+    "neuron_set": ["activation_stats", "errors", "languages", "model_identity", "neuron_choice"],
     "steering_plan": ["architectures", "errors", "languages", "neuron_set"],
     "architectures": ["errors", "languages"],
     **{method: [*WORDS, *DATA] for method in METHODS},
     "methods": [*WORDS, *DATA, "neuron_plans", "residual", "token_bias"],
     "neuron_set_file": ["whole_files", "neuron_set", "activation_stats", "languages", "errors"],
     "kept_sets": ["neuron_set", "neuron_set_file", "model_identity", "errors"],
+    "shipped_sets": ["bundled", "neuron_set", "neuron_set_file", "model_identity", "errors"],
     "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],
     "corpus": ["corpus_rows", "languages", "errors"],
     "corpus_rows": [],

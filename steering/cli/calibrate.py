@@ -19,6 +19,7 @@ from steering.calibration import COARSE_STRENGTHS, LEVELS, Calibration, Curve, M
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
+    check_set,
     check_writable,
     load_chosen_model,
     write_json,
@@ -39,7 +40,6 @@ from steering.loading import BUNDLED_MODEL, LoadedModel
 from steering.methods import parse_method
 from steering.neuron_set import CalibrationPoint, NeuronSet
 from steering.neuron_set_file import load_neuron_set, save_neuron_set
-from steering.steerer import check_set_fits_model
 from steering.steering_plan import check_layers
 from steering.token_choice import Sampling
 
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     methods = _read_methods(options.methods, layers=neurons.metadata.layers)
     prompts = _choose_prompts(options, neurons.languages)
     model = load_chosen_model(options)
-    check_set_fits_model(neurons, model)
+    check_set(neurons, model)
     total = len(methods) * len(strengths) * len(prompts)
     with tqdm(total=total, unit="points", dynamic_ncols=True) as bar:
         meter = _Meter(model, neurons, measured_path, _identity(neurons, prompts, options), bar)
