@@ -260,7 +260,7 @@ def test_the_same_norms_under_another_name_or_hash_are_taken_with_a_warning(
 
 @pytest.mark.parametrize("norms", [make_norms(1), change_norms(0.3, 0.0), torch.ones(2, 31)])
 def test_a_sibling_of_the_same_shape_is_refused(norms: Tensor, known: NeuronSet) -> None:
-    with pytest.raises(NeuronSetMismatchError, match=r"'toy' .* 'other' .*; the final norms differ"):
+    with pytest.raises(NeuronSetMismatchError, match=r"'toy' .* 'other' .* final norms differ"):
         check(known, norm_weights=norms)
 
 

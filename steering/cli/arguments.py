@@ -73,12 +73,20 @@ def load_chosen_model(options: argparse.Namespace, *, device: str | None = None)
     )
 
 
-def add_set_argument(parser: argparse.ArgumentParser) -> None:
-    """Add `--neuron-set`, which `choose_neuron_set` fills in."""
+def add_set_argument(
+    parser: argparse.ArgumentParser, *, bundled: Path = BUNDLED_NEURON_SET
+) -> None:
+    """Add `--neuron-set`, which `choose_neuron_set` fills in.
+
+    Args:
+        parser: The command's.
+        bundled: The set of the bundled model.
+    """
     parser.add_argument(
         "--neuron-set",
         type=Path,
-        help="a .safetensors file (default: the one in neuron_sets/ that fits the model)",
+        help="a .safetensors file (default: the one in neuron_sets/ that fits the model; of the "
+        f"bundled model {bundled.name})",
     )
 
 

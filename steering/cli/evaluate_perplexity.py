@@ -52,7 +52,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser("perplexity", help="what switching neurons off costs")
     add_model_arguments(parser)
-    add_set_argument(parser)
+    add_set_argument(parser, bundled=BUNDLED_PAPER_SET)
     parser.add_argument(
         "--text",
         type=Path,

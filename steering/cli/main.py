@@ -21,6 +21,7 @@ from steering.cli import (
     make_dialogues,
     report,
     sharing,
+    update_set,
 )
 from steering.errors import SteeringError, StoppedError
 
@@ -30,6 +31,7 @@ _COMMANDS = (
     import_set,
     calibrate,
     inspect_set,
+    update_set,
     compare_sets,
     check,
     evaluate,

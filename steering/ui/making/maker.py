@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias
 
 from steering.activation_stats import StatsPhase
 from steering.building import SetOrigin, build_neuron_set
+from steering.bundled import NEURON_SETS
 from steering.chunks import ChunkOptions, model_state
 from steering.contrastive import BATCH_ROWS
 from steering.conversation import Message
@@ -132,6 +133,7 @@ class SetMaker:
         data: Path,
         languages: Sequence[Language] = (),
         *,
+        shipped: Path = NEURON_SETS,
         warnings: list[OtherWeights] | None = None,
     ) -> None:
         """Name where sets are kept and looked for; nothing is begun yet.
@@ -140,9 +142,10 @@ class SetMaker:
             engine: Loads the model.
             data: Where sets that were made here are kept.
             languages: Of a new set; the usual ones when empty.
+            shipped: Where the sets lie that ship with the program.
             warnings: Gets what is to be said of a set that is found.
         """
-        self._engine, self._data = engine, data
+        self._engine, self._data, self._shipped = engine, data, shipped
         self._warnings = [] if warnings is None else warnings
         self._path: Path | None = None
         self._questions = Questions(tuple(languages) or USUAL_LANGUAGES, _PROMPTS)
@@ -251,7 +254,7 @@ class SetMaker:
 
     def _use_shipped(self, model: LoadedModel) -> bool:
         """Use the set that ships for the model, if there is one."""
-        shipped = find_shipped_set(model.identity)
+        shipped = find_shipped_set(model.identity, self._shipped)
         if shipped is None:
             return False
         self._use(load_neuron_set(shipped.path), shipped.path, model)

@@ -82,11 +82,12 @@ class Measurements:
     def _warnings(self, results: Results, locale: str) -> list[str]:
         """Say why the results may not hold for what is loaded."""
         warnings = []
-        if results.model != self._model:
+        neurons = self._chat.set_in_use
+        made_for = neurons.metadata.model_id if neurons is not None else self._model
+        if results.model not in (self._model, made_for):
             warnings.append(
                 say("results_other_model", locale, measured=results.model, loaded=self._model)
             )
-        neurons = self._chat.set_in_use
         if results.neuron_set_sha256 is None:
             warnings.append(say("results_unknown_set", locale))
         elif neurons is not None and results.neuron_set_sha256 != self._hash(neurons):
