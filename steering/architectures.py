@@ -42,6 +42,8 @@ class Architecture:
             empty when it is the configuration itself.
         experts_name: Configuration attribute with the experts per layer, each with neurons of its
             own; empty when every token goes through the one FFN of the layer.
+        final_norm_path: Dotted path from the causal language model to its last normalisation.
+        layer_norm_name: Name of the first normalisation within a layer.
     """
 
     model_type: str
@@ -55,6 +57,8 @@ class Architecture:
     width_per_hidden: int | None = None
     text_config_name: str = ""
     experts_name: str = ""
+    final_norm_path: str = "model.norm"
+    layer_norm_name: str = "input_layernorm"
 
 
 # How `experts.py` names the two places in a layer's experts where edits attach.
@@ -70,6 +74,7 @@ _ROWS = (
         is_gated=False,
         width_name="",
         width_per_hidden=4,
+        final_norm_path="transformer.ln_f",
     ),
     Architecture(model_type="cohere"),
     Architecture(model_type="cohere2"),
@@ -81,6 +86,7 @@ _ROWS = (
         is_gated=False,
         width_name="ffn_hidden_size",
         width_per_hidden=4,
+        final_norm_path="transformer.ln_f",
     ),
     Architecture(model_type="gemma"),
     Architecture(model_type="gemma2"),
@@ -88,6 +94,7 @@ _ROWS = (
         model_type="gemma3",
         layers_path="model.language_model.layers",
         text_config_name="text_config",
+        final_norm_path="model.language_model.norm",
     ),
     Architecture(model_type="gemma3_text"),
     Architecture(
@@ -98,6 +105,8 @@ _ROWS = (
         is_gated=False,
         width_name="n_inner",
         width_per_hidden=4,
+        final_norm_path="transformer.ln_f",
+        layer_norm_name="ln_1",
     ),
     Architecture(
         model_type="gpt_neox",
@@ -105,6 +114,7 @@ _ROWS = (
         activation_name="act",
         down_projection_name="dense_4h_to_h",
         is_gated=False,
+        final_norm_path="gpt_neox.final_layer_norm",
     ),
     Architecture(model_type="granite"),
     Architecture(model_type="llama"),
@@ -117,7 +127,7 @@ _ROWS = (
         flattens_tokens=True,
         experts_name="num_local_experts",
     ),
-    Architecture(model_type="olmo2"),
+    Architecture(model_type="olmo2", layer_norm_name="post_attention_layernorm"),
     Architecture(
         model_type="opt",
         layers_path="model.decoder.layers",
@@ -127,12 +137,15 @@ _ROWS = (
         is_gated=False,
         flattens_tokens=True,
         width_name="ffn_dim",
+        final_norm_path="model.decoder.final_layer_norm",
+        layer_norm_name="self_attn_layer_norm",
     ),
     Architecture(
         model_type="phi",
         activation_name="activation_fn",
         down_projection_name="fc2",
         is_gated=False,
+        final_norm_path="model.final_layernorm",
     ),
     Architecture(model_type="phi3", activation_name="activation_fn"),
     Architecture(model_type="qwen2"),
@@ -154,6 +167,8 @@ _ROWS = (
         down_projection_name="fc2",
         is_gated=False,
         width_name="ffn_dim",
+        final_norm_path="model.layer_norm",
+        layer_norm_name="self_attn_layer_norm",
     ),
 )
 
@@ -239,6 +254,11 @@ def layer_count(config: PreTrainedConfig) -> int:
 def hidden_size(config: PreTrainedConfig) -> int:
     """Return the width of the residual stream."""
     return _read_size(_text_config(config), "hidden_size")
+
+
+def vocabulary_size(config: PreTrainedConfig) -> int:
+    """Return the number of token ids that the model has logits for."""
+    return _read_size(_text_config(config), "vocab_size")
 
 
 def neurons_per_layer(config: PreTrainedConfig) -> int:

@@ -18,7 +18,13 @@ from steering.errors import NeuronSetMismatchError, StatsError
 from steering.languages import Language
 from steering.lape import LapeParameters, LapeSelection, lape, lape_score
 from steering.neuron_choice import NeuronChoice
-from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons
+from steering.neuron_set import (
+    NeuronSet,
+    NeuronSetMetadata,
+    RandomNeurons,
+    join_means,
+    split_means,
+)
 from steering.token_bias import token_log_odds
 
 if TYPE_CHECKING:
@@ -88,7 +94,7 @@ def build_neuron_set(
             **({} if choice is None else {"method": choice.way, "choice_note": choice.note}),
         }
     )
-    neurons = _assemble(metadata, stats, selection)
+    neurons = _assemble(metadata, stats, selection, identity.norm_weights)
     return neurons if choice is None else replace(neurons, choice_score=choice.score.float())
 
 
@@ -173,7 +179,18 @@ def complete_neuron_set(
             "licence": " ".join(licences),
         }
     )
-    return _assemble(metadata, stats, selection)
+    return _assemble(metadata, stats, selection, identity.norm_weights)
+
+
+def update_neuron_set(neurons: NeuronSet, identity: ModelIdentity) -> NeuronSet:
+    """Return a set as it would be built today: with its model's norms, means as they are stored.
+
+    Args:
+        neurons: Of that model, which `check_set_fits` has to say.
+        identity: The model that is loaded.
+    """
+    means = {phase: _as_stored(one) for phase, one in neurons.residual_means.items()}
+    return replace(neurons, residual_means=means, norm_weights=identity.norm_weights)
 
 
 def _look_up(
@@ -191,7 +208,10 @@ def _look_up(
 
 
 def _assemble(
-    metadata: NeuronSetMetadata, stats: ActivationStats, selection: LapeSelection
+    metadata: NeuronSetMetadata,
+    stats: ActivationStats,
+    selection: LapeSelection,
+    norm_weights: Tensor | None,
 ) -> NeuronSet:
     """Gather what the statistics say of the selected neurons, of random ones and of the stream."""
     return NeuronSet(
@@ -203,10 +223,19 @@ def _assemble(
         activation_prob=selection.activation_prob.float(),
         gate_means=_means_at(stats, "gate", selection.layer, selection.index),
         value_means=_means_at(stats, "value", selection.layer, selection.index),
-        residual_means={name: stats.residual_mean(name).float() for name in stats.phases},
+        residual_means={
+            name: _as_stored(stats.residual_mean(name).float()) for name in stats.phases
+        },
         control=_draw_control(stats, selection),
         token_log_odds=token_log_odds(_token_counts(stats)).half(),
+        norm_weights=norm_weights,
     )
+
+
+def _as_stored(means: Tensor) -> Tensor:
+    """Round residual means to what a file keeps, so that a set is the same when it is read."""
+    first, rest = split_means(means)
+    return join_means(first, rest) if rest.isfinite().all() else means
 
 
 def _means_at(

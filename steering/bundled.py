@@ -5,9 +5,13 @@ Where the model's weights lie is `loading.BUNDLED_FOLDER`. Knows no surface.
 
 from pathlib import Path
 
-_NEURON_SETS = Path(__file__).resolve().parent.parent / "neuron_sets"
-BUNDLED_NEURON_SET = _NEURON_SETS / "bundled.safetensors"  # what the page steers with
-BUNDLED_PAPER_SET = _NEURON_SETS / "bundled-paper.safetensors"  # LAPE on plain text, as published
+NEURON_SETS = Path(__file__).resolve().parent.parent / "neuron_sets"
+BUNDLED_NEURON_SET = NEURON_SETS / "bundled.safetensors"  # what the page steers with
+BUNDLED_PAPER_SET = NEURON_SETS / "bundled-paper.safetensors"  # LAPE on plain text, as published
+
+# Real models whose sets ship: on a laptop, and where there is a GPU.
+REAL_MODEL = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
+REAL_MODEL_ON_GPU = "Qwen/Qwen2.5-Coder-1.5B-Instruct"
 
 # Questions of demo_model/grammar, word for word.
 BUNDLED_QUESTIONS = (

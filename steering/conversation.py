@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jinja2 import TemplateError
 
-from steering.errors import GenerationError
+from steering.errors import GenerationError, ModelLoadError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,6 +56,20 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
             "the others out."
         ) from err
     return list(ids)
+
+
+def check_can_chat(model: LoadedModel) -> None:
+    """Refuse a base model, which continues a text and does not answer.
+
+    Raises:
+        ModelLoadError: Naming what can be done with it.
+    """
+    if model.tokenizer.chat_template is None:
+        raise ModelLoadError(
+            f"Model '{model.identity.model_id}' has no chat template: it is a base model, which "
+            "continues a text and does not answer. Expected a chat model; name one, or study this "
+            "one with `python -m steering build-set --text`, `evaluate perplexity` and `sharing`."
+        )
 
 
 def context_tokens(model: LoadedModel) -> int:

@@ -21,6 +21,7 @@ from steering.architectures import (
     hidden_size,
     layer_count,
     neurons_per_layer,
+    vocabulary_size,
 )
 from steering.data_folder import user_data_folder
 from steering.errors import ModelLoadError, UnsupportedArchitectureError
@@ -34,7 +35,12 @@ from steering.gguf_models import (
     names_gguf,
     read_architecture,
 )
-from steering.model_identity import ModelIdentity, folder_revision, hash_tokenizer
+from steering.model_identity import (
+    ModelIdentity,
+    folder_revision,
+    hash_tokenizer,
+    read_norm_weights,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -133,6 +139,8 @@ def load_model(
         hidden_size=hidden_size(config),
         experts=expert_count(config),
         tokenizer_sha256=hash_tokenizer(tokenizer),
+        vocabulary=vocabulary_size(config),
+        norm_weights=read_norm_weights(model, architecture),
     )
     if place == "cpu":
         from steering.narrow_vocabulary import return_free_memory
@@ -162,6 +170,7 @@ def read_identity(name: str, *, revision: str | None = None) -> ModelIdentity:
         hidden_size=hidden_size(config),
         experts=expert_count(config),
         tokenizer_sha256="",
+        vocabulary=vocabulary_size(config),
     )
 
 

@@ -1,18 +1,18 @@
-"""Which model is loaded: the plain values that a neuron set is compared with.
-
-Knows files and a tokenizer's vocabulary, not how a model is loaded.
-"""
+"""Which model is loaded: what a neuron set is compared with."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
+
+    from steering.architectures import Architecture
 
 LOCAL_REVISION = "local"
 _HASHED_BYTES = 200_000_000  # hashing more than this would be felt at every start
@@ -33,6 +33,8 @@ class ModelIdentity:
             and reload.
         experts: How many experts each layer has, whose neurons are counted together; None where
             it has one FFN for every token.
+        vocabulary: Number of token ids that it has logits for; None where that is not known.
+        norm_weights: From `read_norm_weights`; None where they are not known.
     """
 
     model_id: str
@@ -43,6 +45,32 @@ class ModelIdentity:
     hidden_size: int
     tokenizer_sha256: str
     experts: int | None = None
+    vocabulary: int | None = None
+    norm_weights: Tensor | None = field(default=None, compare=False, repr=False)
+
+
+def read_norm_weights(model: nn.Module, architecture: Architecture) -> Tensor | None:
+    """Return the weights of the final norm and of the first layer's first norm, `(2, hidden)`.
+
+    They tell models apart in any format: quantisation leaves them in at least 16 bits, and
+    transformers undoes what GGUF adds to Gemma's. The final norm also survives AWQ, which rescales
+    the norms within layers. None where a model has no such norms or they were never trained.
+    """
+    import torch
+    from accelerate.utils import align_module_device
+
+    first_layer = f"{architecture.layers_path}.0.{architecture.layer_norm_name}"
+    weights = []
+    for path in (architecture.final_norm_path, first_layer):
+        norm = dict(model.named_modules()).get(path)  # some OPT and Falcon models lack one
+        if norm is None:
+            return None
+        with align_module_device(norm, "cpu"):  # it may wait on a disk
+            weight = norm.get_parameter("weight").detach()
+            weights.append(weight.to(device="cpu", dtype=torch.float32, copy=True))
+    stacked = torch.stack(weights)
+    is_trained = stacked.isfinite().all() and (stacked != stacked[:, :1]).any(dim=1).all()
+    return stacked if is_trained else None
 
 
 def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:

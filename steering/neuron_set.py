@@ -6,7 +6,7 @@ Dimension key: see `activation_stats.py`. Every language axis follows `NeuronSet
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
@@ -16,6 +16,9 @@ from steering.activation_stats import StatsPhase
 from steering.errors import NeuronSetMismatchError, StatsError, UnknownLanguageError
 from steering.languages import LANGUAGES, Language, parse_language
 from steering.neuron_choice import ChoosingWay
+
+if TYPE_CHECKING:
+    from steering.model_identity import ModelIdentity
 
 StrengthLevel = Literal["gentle", "normal", "strong"]
 
@@ -172,6 +175,8 @@ class NeuronSet:
             float16 `(languages, vocab)`; None in a set without.
         choice_score: What another way than LAPE ranked by, higher chosen first, float32
             `(languages, selected)`; None in a set of LAPE's.
+        norm_weights: Of the model, from `read_norm_weights`, float32 `(2, hidden)`; None where
+            they are not known.
     """
 
     metadata: NeuronSetMetadata
@@ -186,6 +191,14 @@ class NeuronSet:
     control: RandomNeurons | None = None
     token_log_odds: Tensor | None = None
     choice_score: Tensor | None = None
+    norm_weights: Tensor | None = None
+
+    @property
+    def made_for(self) -> "MadeFor":
+        """Return what says of which model the set is."""
+        odds = self.token_log_odds
+        vocabulary = None if odds is None else odds.shape[-1]
+        return MadeFor(self.metadata, self.norm_weights, vocabulary)
 
     @property
     def languages(self) -> tuple[Language, ...]:
@@ -265,39 +278,116 @@ def difference_from_others(means_KX: Tensor, row: int) -> Tensor:
     return means_KX[row] - others
 
 
-def check_set_fits(
-    metadata: NeuronSetMetadata,
-    *,
-    model_id: str,
-    model_revision: str,
-    layers: int,
-    neurons_per_layer: int,
-    tokenizer_sha256: str,
-) -> None:
-    """Refuse a set that was made for another model, or for other weights where both are hashed.
+def split_means(means_KLH: Tensor) -> tuple[Tensor, Tensor]:
+    """Return residual means in half the bytes: the first language's, and how the others differ.
+
+    Methods use differences of languages, which are small beside the means themselves: in float16
+    the differences keep 11 bits, where the means would leave them few.
+
+    Args:
+        means_KLH: float32 `(languages, layers, hidden)`.
+
+    Returns:
+        float32 `(layers, hidden)`, and float16 `(languages - 1, layers, hidden)`.
+    """
+    return means_KLH[0].contiguous(), (means_KLH[1:] - means_KLH[0]).half()
+
+
+def join_means(first: Tensor, rest: Tensor) -> Tensor:
+    """Return the residual means that `split_means` was given, as far as float16 keeps them."""
+    return torch.cat([first.unsqueeze(0), first + rest.float()])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MadeFor:
+    """Of which model a set is, without the rest of the set.
+
+    Args:
+        metadata: The set's.
+        norm_weights: As of `NeuronSet`.
+        vocabulary: Number of token ids that the model has logits for; None where not known.
+    """
+
+    metadata: NeuronSetMetadata
+    norm_weights: Tensor | None = None
+    vocabulary: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherWeights:
+    """A warning: the set is of the same model as the loaded one, but of other weights of it.
+
+    Args:
+        made_for: The model that the set was made on.
+        loaded: The model that is loaded.
+    """
+
+    made_for: str
+    loaded: str
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return (
+            f"The neuron set was made on other weights of the loaded model, '{self.loaded}': on "
+            f"'{self.made_for}', before or after fine-tuning or rescaling (AWQ). It steers, but "
+            "perhaps too much or too little; check it with `python -m steering evaluate forcing`, "
+            f"or run `python -m steering build-set --model {self.loaded}`."
+        )
+
+
+# How far the norms of two models are apart: the length of their difference over that of the
+# deviations from the mean (unrelated weights: about 1.4). Rounding to bfloat16 would move final
+# norms like those of Qwen2.5-Coder-0.5B and -1.5B by 0.008 and 0.015. Fine-tuning moves a weight
+# by at most about the learning rate a step: 0.1 after 10,000 steps at 1e-5, which is 0.08 and 0.17
+# there.
+_SAME_WEIGHTS, _SAME_MODEL = 0.03, 0.2
+
+
+def check_set_fits(made_for: MadeFor, loaded: "ModelIdentity") -> OtherWeights | None:
+    """Refuse a set of another model; warn of one that was made on other weights of the same.
+
+    Where the norms of both are known, they decide. Otherwise names, hashes of weights and
+    tokenizers do, as far as they are known.
 
     Raises:
         NeuronSetMismatchError: Naming both models and all that differs.
     """
-    if _is_commit(model_revision) and _is_commit(metadata.model_revision):
-        is_same_name = model_id == metadata.model_id
-    else:
-        is_same_name = True  # a folder may be a copy of the model under another name
-    same_shape = (layers, neurons_per_layer) == (metadata.layers, metadata.neurons_per_layer)
-    revisions = (model_revision, metadata.model_revision)
-    other_weights = all(r.startswith("sha256:") for r in revisions) and len(set(revisions)) == 2
-    same_tokenizer = metadata.tokenizer_sha256 in ("", tokenizer_sha256)  # "": not known
-    if is_same_name and same_shape and same_tokenizer and not other_weights:
-        return
-    what = "" if same_shape else "; the shapes differ"
-    what += "; the weights differ" if other_weights else ""
-    what += "" if same_tokenizer else "; the tokenizers differ"
-    raise NeuronSetMismatchError(
-        f"The neuron set was made for '{metadata.model_id}' ({metadata.layers} layers x "
-        f"{metadata.neurons_per_layer}), but the loaded model is '{model_id}' ({layers} x "
-        f"{neurons_per_layer}){what}. Load '{metadata.model_id}', or run "
-        f"`python -m steering build-set --model {model_id}`."
-    )
+    about, is_warned = made_for.metadata, False
+    revisions = (loaded.revision, about.model_revision)
+    are_commits = all(map(_is_commit, revisions))  # a folder may be a copy under another name
+    are_hashes = all(revision.startswith("sha256:") for revision in revisions)
+    other = {
+        "shapes": (loaded.layers, loaded.neurons_per_layer, loaded.hidden_size)
+        != (about.layers, about.neurons_per_layer, about.hidden_size or loaded.hidden_size),
+        "weights": are_hashes and len(set(revisions)) == 2,
+        "tokenizers": about.tokenizer_sha256 not in ("", loaded.tokenizer_sha256),  # "": not known
+        "names": are_commits and loaded.model_id != about.model_id,
+    }
+    if loaded.norm_weights is not None and made_for.norm_weights is not None:
+        final, first = _norm_distances(made_for.norm_weights, loaded.norm_weights)
+        sizes = {loaded.vocabulary, made_for.vocabulary} - {None}
+        is_apart = max(final, first) > _SAME_WEIGHTS or len(sizes) == 2
+        is_warned = is_apart or other["weights"] or other["names"]
+        other = {"shapes": other["shapes"], "final norms": final > _SAME_MODEL}
+    if any(other.values()):
+        differ = "".join(f"; the {what} differ" for what, is_other in other.items() if is_other)
+        raise NeuronSetMismatchError(
+            f"The neuron set was made for '{about.model_id}' ({about.layers} layers x "
+            f"{about.neurons_per_layer}), but the loaded model is '{loaded.model_id}' "
+            f"({loaded.layers} x {loaded.neurons_per_layer}){differ}. Load '{about.model_id}', or "
+            f"run `python -m steering build-set --model {loaded.model_id}`."
+        )
+    return OtherWeights(about.model_id, loaded.model_id) if is_warned else None
+
+
+def _norm_distances(made: Tensor, loaded: Tensor) -> tuple[float, float]:
+    """Return how far the final norms and the first norms of two models are apart."""
+    if made.shape != loaded.shape:
+        return float("inf"), float("inf")
+    deviations = made - made.mean(dim=1, keepdim=True)
+    apart = (made - loaded).norm(dim=1) / deviations.norm(dim=1)
+    final, first = apart.tolist()
+    return final, first
 
 
 def _is_commit(revision: str) -> bool:

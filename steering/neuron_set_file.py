@@ -1,14 +1,16 @@
 """Writes and reads neuron sets as `.safetensors` files: tensors and one JSON text, never a pickle.
 
-The format is described in docs/neuron-set-format.md. The same set gives the same bytes. A file is
-written to a temporary name and renamed. Knows nothing of models; `check_set_fits` compares.
+The format is described in docs/neuron-set-format.md. The same set gives the same bytes, and a set
+that is read and written again keeps every value. A file is written whole or not at all.
 """
 
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -18,14 +20,21 @@ from torch import Tensor
 
 from steering.activation_stats import STATS_PHASES, StatsPhase
 from steering.errors import NeuronSetFormatError
-from steering.neuron_set import NeuronSet, NeuronSetMetadata, RandomNeurons
+from steering.neuron_set import (
+    MadeFor,
+    NeuronSet,
+    NeuronSetMetadata,
+    RandomNeurons,
+    join_means,
+    split_means,
+)
 from steering.whole_files import replacing
 
 FORMAT_NAME = "langsteer-neuron-set"
-FORMAT_VERSION = 4
-# Version 3 added what an imported set lacks, version 4 other ways of choosing than LAPE.
-READABLE_VERSIONS = (2, 3, 4)
-_LAPE_VERSION = 3  # of sets that LAPE chose, so that older programs read them too
+FORMAT_VERSION = 5
+# Version 3 added what an imported set lacks, version 4 other ways of choosing than LAPE, version 5
+# the model's norms and residual means in half precision.
+READABLE_VERSIONS = (2, 3, 4, 5)
 
 _FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob")
 _MEANS = ("gate_mean", "value_mean", "residual_mean")
@@ -33,6 +42,9 @@ _CONTROL = ("control_layer", "control_index")
 _CONTROL_MEANS = ("control_gate_mean", "control_value_mean")
 _LOG_ODDS = "token_log_odds"
 _CHOICE_SCORE = "choice_score"
+_NORMS = "norm_weights"
+_NORM_COUNT = 2
+_SPLIT = ("residual_first", "residual_rest")  # in place of "residual_mean"
 
 
 def save_neuron_set(neurons: NeuronSet, path: str | Path) -> None:
@@ -73,21 +85,10 @@ def load_neuron_set(path: str | Path) -> NeuronSet:
         NeuronSetFormatError: If the file is missing, damaged, foreign or of another version.
     """
     path = Path(path)
-    if not path.is_file():
-        raise NeuronSetFormatError(
-            f"No neuron set '{path}'. Expected a `.safetensors` file made by "
-            "`python -m steering build-set`; check the path."
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = _parse_header(file.metadata(), path)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as err:
-        raise NeuronSetFormatError(
-            f"'{path}' is not a readable neuron set ({err}). Expected an undamaged "
-            "`.safetensors` file; copy it again or rebuild it with `build-set`."
-        ) from err
+    with _opened(path) as (file, metadata):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     _check_tensors(tensors, metadata, path)
+    tensors = _joined(tensors)
     gate, value, residual = (_by_phase(tensors, name) for name in _MEANS)
     return NeuronSet(
         metadata=metadata,
@@ -102,20 +103,82 @@ def load_neuron_set(path: str | Path) -> NeuronSet:
         control=_read_control(tensors),
         token_log_odds=tensors.get(_LOG_ODDS),
         choice_score=tensors.get(_CHOICE_SCORE),
+        norm_weights=tensors.get(_NORMS),
     )
+
+
+def read_made_for(path: str | Path) -> MadeFor:
+    """Read of which model a set is, and nothing else of the file.
+
+    Raises:
+        NeuronSetFormatError: If the file is missing, damaged, foreign or of another version.
+    """
+    path = Path(path)
+    with _opened(path) as (file, metadata):
+        names = set(file.keys())
+        norms = file.get_tensor(_NORMS) if _NORMS in names else None
+        shape = file.get_slice(_LOG_ODDS).get_shape() if _LOG_ODDS in names else []
+    return MadeFor(metadata, norms, shape[-1] if shape else None)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, NeuronSetMetadata]]:  # safetensors has no types
+    """Open a file and read its header; what safetensors raises becomes an error of ours."""
+    if not path.is_file():
+        raise NeuronSetFormatError(
+            f"No neuron set '{path}'. Expected a `.safetensors` file made by "
+            "`python -m steering build-set`; check the path."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file, _parse_header(file.metadata(), path)
+    except (SafetensorError, OSError) as err:
+        raise NeuronSetFormatError(
+            f"'{path}' is not a readable neuron set ({err}). Expected an undamaged "
+            "`.safetensors` file; copy it again or rebuild it with `build-set`."
+        ) from err
 
 
 def _to_bytes(neurons: NeuronSet) -> bytes:
     # One metadata entry: safetensors writes several in an order that changes from run to run.
-    is_lape = neurons.metadata.method == "lape"
+    tensors = _split(_tensors_of(neurons))
+    version = _lowest_version(neurons, tensors)
+    left_out = {"choice_note"} if version == 3 else None
     header = {
         "format": FORMAT_NAME,
-        "version": _LAPE_VERSION if is_lape else FORMAT_VERSION,
-        "set": neurons.metadata.model_dump(
-            mode="json", exclude={"choice_note"} if is_lape else None
-        ),
+        "version": version,
+        "set": neurons.metadata.model_dump(mode="json", exclude=left_out),
     }
-    return save(_tensors_of(neurons), metadata={"langsteer": json.dumps(header, sort_keys=True)})
+    return save(tensors, metadata={"langsteer": json.dumps(header, sort_keys=True)})
+
+
+def _lowest_version(neurons: NeuronSet, tensors: Mapping[str, Tensor]) -> int:
+    """Return the lowest version that can hold a set, so that older programs read it too."""
+    if _NORMS in tensors or any(name.startswith(_SPLIT) for name in tensors):
+        return 5
+    return 3 if neurons.metadata.method == "lape" else 4
+
+
+def _split(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Split the residual means where that keeps every value, as in what `build-set` makes."""
+    split = dict(tensors)
+    for phase, means in _by_phase(tensors, "residual_mean").items():
+        first, rest = split_means(means)
+        if torch.equal(join_means(first, rest), means):
+            del split[f"residual_mean.{phase}"]
+            split |= {
+                f"{name}.{phase}": one for name, one in zip(_SPLIT, (first, rest), strict=True)
+            }
+    return split
+
+
+def _joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with the residual means whole."""
+    joined = {name: tensor for name, tensor in tensors.items() if not name.startswith(_SPLIT)}
+    first, rest = (_by_phase(tensors, name) for name in _SPLIT)
+    return joined | {
+        f"residual_mean.{phase}": join_means(first[phase], rest[phase]) for phase in first
+    }
 
 
 def _tensors_of(neurons: NeuronSet) -> dict[str, Tensor]:
@@ -132,6 +195,8 @@ def _tensors_of(neurons: NeuronSet) -> dict[str, Tensor]:
         tensors[_LOG_ODDS] = neurons.token_log_odds
     if neurons.choice_score is not None:
         tensors[_CHOICE_SCORE] = neurons.choice_score
+    if neurons.norm_weights is not None:
+        tensors[_NORMS] = neurons.norm_weights
     for name, by_phase in means.items():
         tensors |= {f"{name}.{phase}": tensor for phase, tensor in by_phase.items()}
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -209,6 +274,8 @@ def _expected_shapes(
         "index": ((selected,), torch.int64),
         "is_member": (per_neuron, torch.bool),
     }
+    if _NORMS in tensors:
+        shapes[_NORMS] = ((_NORM_COUNT, metadata.hidden_size or 0), torch.float32)
     if not metadata.has_statistics:
         return shapes
     shapes |= {
@@ -220,10 +287,24 @@ def _expected_shapes(
     for phase in metadata.token_counts:
         shapes[f"gate_mean.{phase}"] = (per_neuron, torch.float32)
         shapes[f"value_mean.{phase}"] = (per_neuron, torch.float32)
-        if f"residual_mean.{phase}" in tensors:  # optional
-            residual = (languages, metadata.layers, metadata.hidden_size or 0)
-            shapes[f"residual_mean.{phase}"] = (residual, torch.float32)
+        shapes |= _residual_shapes(tensors, metadata, phase)
     return shapes | _optional_shapes(tensors, metadata)
+
+
+def _residual_shapes(
+    tensors: Mapping[str, Tensor], metadata: NeuronSetMetadata, phase: StatsPhase
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Return the shapes of a phase's residual means, whole or split, where there are any."""
+    languages, stream = len(metadata.languages), (metadata.layers, metadata.hidden_size or 0)
+    first, rest = (f"{name}.{phase}" for name in _SPLIT)
+    if first in tensors or rest in tensors:
+        return {
+            first: (stream, torch.float32),
+            rest: ((languages - 1, *stream), torch.float16),
+        }
+    if f"residual_mean.{phase}" in tensors:
+        return {f"residual_mean.{phase}": ((languages, *stream), torch.float32)}
+    return {}
 
 
 def _optional_shapes(

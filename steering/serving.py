@@ -1,8 +1,7 @@
 """Serves page and API together: one process, one engine, one address.
 
-Reads the neuron set, starts the engine, listens, and ends in good order. The model is loaded in
-the engine's thread meanwhile, so the page opens at once. Knows settings and surfaces, not what
-these do.
+The model is loaded in the engine's thread, so the page opens at once. A set that was not named is
+found when the model is there: the one that was made here, else the one that ships for it.
 """
 
 import contextlib
@@ -12,20 +11,23 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 
 from steering.api.answering import Service
 from steering.api.application import make_api, routes_of
 from steering.api.choosing import ServedModel
+from steering.conversation import check_can_chat
 from steering.conversion_bar import conversion_bar
 from steering.engine import Engine
 from steering.errors import SettingsError, SteeringError
 from steering.guard import sentence_end_ids
-from steering.loading import LoadedModel, load_model
-from steering.neuron_set import NeuronSet
+from steering.loading import LoadedModel, load_model, read_identity
+from steering.neuron_set import NeuronSet, OtherWeights
 from steering.neuron_set_file import load_neuron_set
 from steering.settings import Settings
+from steering.shipped_sets import find_set_by_name
 from steering.steerer import check_set_fits_model
 from steering.ui.asking import Chat
 from steering.ui.launching import build_page, close_page, open_page
@@ -47,21 +49,28 @@ def serve(settings: Settings) -> None:
         NeuronSetFormatError: If the neuron set cannot be read.
     """
     _check_address(settings.server_name, settings.server_port)
+    if is_zero_gpu() and settings.neuron_set is None:
+        settings = settings.model_copy(update={"neuron_set": _shipped_for(settings.model)})
     neurons = None if settings.neuron_set is None else load_neuron_set(settings.neuron_set)
     may_load = threading.Event()
-    engine = _start_engine(settings, neurons, may_load)
+    warnings: list[OtherWeights] = []
+    engine = _start_engine(settings, neurons, may_load, warnings)
     maker = None
     if isinstance(engine, Engine) and neurons is None:
-        maker = SetMaker(engine, settings.data, settings.chosen_languages())
+        languages = settings.chosen_languages()
+        maker = SetMaker(engine, settings.data, languages, warnings=warnings)
         maker.begin()
-    chat = Chat(engine, neurons, settings.max_new_tokens, maker, settings.time_limit)
+    chat = Chat(
+        engine, neurons, settings.max_new_tokens, maker, settings.time_limit,
+        settings.neuron_set, warnings,
+    )  # fmt: skip
     service = Service(
         engine=engine,
         served=ServedModel(settings.model, lambda: chat.set_in_use),
         max_new_tokens=settings.max_new_tokens,
         time_limit_s=settings.time_limit,
     )
-    page = build_page(chat, model=settings.model, neuron_set=settings.neuron_set)
+    page = build_page(chat, model=settings.model)
     try:
         with _termination_as_interrupt():
             _open(page, settings, service)
@@ -108,7 +117,10 @@ def _wait_for_interrupt() -> None:
 
 
 def _start_engine(
-    settings: Settings, neurons: NeuronSet | None, may_load: threading.Event
+    settings: Settings,
+    neurons: NeuronSet | None,
+    may_load: threading.Event,
+    warnings: list[OtherWeights],
 ) -> AnyEngine:
     """Start the engine; where a GPU is lent for each call, the model is loaded before the page.
 
@@ -116,24 +128,34 @@ def _start_engine(
     """
     if not is_zero_gpu():
         return Engine(
-            lambda: _load(settings, neurons, after=may_load),
+            lambda: _load(settings, neurons, warnings, after=may_load),
             max_waiting=settings.max_waiting,
             max_rows=settings.max_rows,
         )
     if neurons is None:
         raise SettingsError(
-            "'LANGSTEER_NEURON_SET' is not set. Expected a neuron set, as none can be made on "
-            "ZeroGPU; build one elsewhere with `python -m steering build-set` and name it here."
+            f"'LANGSTEER_NEURON_SET' is not set, and no set ships for '{settings.model}'. Expected "
+            "a neuron set, as none can be made on ZeroGPU; build one elsewhere with "
+            "`python -m steering build-set` and name it here."
         )
     from spaces import GPU  # there on such a Space alone
 
     # Quantising needs a GPU, which is not there yet.
     plain = settings.model_copy(update={"quantize": settings.quantize or "none"})
-    return ZeroGpuEngine(lambda: _load(plain, neurons), gpu=GPU)
+    return ZeroGpuEngine(lambda: _load(plain, neurons, warnings), gpu=GPU)
+
+
+def _shipped_for(model: str) -> Path | None:
+    """Return the set that ships for a model by its name, before its weights are there."""
+    return find_set_by_name(read_identity(model))
 
 
 def _load(
-    settings: Settings, neurons: NeuronSet | None, *, after: threading.Event | None = None
+    settings: Settings,
+    neurons: NeuronSet | None,
+    warnings: list[OtherWeights],
+    *,
+    after: threading.Event | None = None,
 ) -> LoadedModel:
     """Load the model, in the engine's thread; what goes wrong is said on the console as well."""
     if after is not None:
@@ -147,9 +169,11 @@ def _load(
                 data=settings.data,
                 progress=progress,
             )
-        if neurons is not None:
-            check_set_fits_model(neurons, model)
-            sentence_end_ids(model.tokenizer)  # a second for a large vocabulary, kept
+        check_can_chat(model)
+        if neurons is not None and (warning := check_set_fits_model(neurons, model)) is not None:
+            log.warning("%s", warning)
+            warnings.append(warning)
+        sentence_end_ids(model.tokenizer)  # a second for a large vocabulary, kept
     except SteeringError as err:
         log.error("%s", err)
         raise

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from steering.errors import NeuronSetMismatchError, SettingsError
 from steering.languages import Language
-from steering.neuron_set import NeuronSet, check_set_fits
+from steering.model_identity import ModelIdentity
+from steering.neuron_set import NeuronSet, NeuronSetMetadata, check_set_fits
 
 Place: TypeAlias = tuple[int, int]  # (layer, index)
 
@@ -143,14 +144,7 @@ def check_same_model(first_name: str, first: NeuronSet, name: str, other: Neuron
     """
     one, two = first.metadata, other.metadata
     try:
-        check_set_fits(
-            two,
-            model_id=one.model_id,
-            model_revision=one.model_revision,
-            layers=one.layers,
-            neurons_per_layer=one.neurons_per_layer,
-            tokenizer_sha256=one.tokenizer_sha256 or two.tokenizer_sha256,
-        )
+        check_set_fits(other.made_for, _identity_of(first, like=two))
     except NeuronSetMismatchError:
         raise NeuronSetMismatchError(
             f"'{first_name}' is of '{one.model_id}' ({one.layers} layers x "
@@ -158,6 +152,21 @@ def check_same_model(first_name: str, first: NeuronSet, name: str, other: Neuron
             f"{two.neurons_per_layer}), of other weights or another tokenizer. Expected sets of "
             "one model; leave one of them out."
         ) from None
+
+
+def _identity_of(neurons: NeuronSet, *, like: NeuronSetMetadata) -> ModelIdentity:
+    """Return of which model a set is; what it does not know is as in another set's metadata."""
+    about = neurons.metadata
+    return ModelIdentity(
+        model_id=about.model_id,
+        revision=about.model_revision,
+        architecture=about.architecture,
+        layers=about.layers,
+        neurons_per_layer=about.neurons_per_layer,
+        hidden_size=about.hidden_size or like.hidden_size or 0,
+        tokenizer_sha256=about.tokenizer_sha256 or like.tokenizer_sha256,
+        norm_weights=neurons.norm_weights,
+    )
 
 
 def jaccard(first: Tensor, second: Tensor) -> float | None:

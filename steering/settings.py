@@ -1,6 +1,7 @@
 """The settings of page and API, read once from the environment: LANGSTEER_* and where to listen.
 
-Knows nothing of models or of the page: a surface passes the values on as arguments.
+The default model is the bundled one. On a Hugging Face Space, where the hub is near, it is a real
+one: a larger one in 4-bit where there is a GPU.
 """
 
 import difflib
@@ -11,7 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from steering.bundled import BUNDLED_NEURON_SET
+from steering.bundled import BUNDLED_NEURON_SET, REAL_MODEL, REAL_MODEL_ON_GPU
 from steering.data_folder import user_data_folder
 from steering.errors import SettingsError, UnknownLanguageError
 from steering.languages import Language, parse_language
@@ -26,7 +27,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
 
     model: str = BUNDLED_MODEL
-    neuron_set: Path | None = BUNDLED_NEURON_SET  # None: kept from before, or made on the page
+    neuron_set: Path | None = BUNDLED_NEURON_SET  # None: made here before, shipped, or to be made
     quantize: Quantize | None = None  # None: nf4, but none for the bundled
     max_new_tokens: int = Field(default=120, ge=1, le=8192)
     time_limit: float = Field(default=120.0, gt=0, le=86400, allow_inf_nan=False)  # s of writing
@@ -65,7 +66,10 @@ def read_settings() -> Settings:
         problems += _language_problems(settings)
     if problems:
         raise SettingsError(" ".join(problems))
-    if settings.model != BUNDLED_MODEL and "neuron_set" not in settings.model_fields_set:
+    given = settings.model_fields_set
+    if "model" not in given and "neuron_set" not in given and os.environ.get("SPACE_ID"):
+        settings = settings.model_copy(update={"model": _model_of_space(settings.device)})
+    if settings.model != BUNDLED_MODEL and "neuron_set" not in given:
         return settings.model_copy(update={"neuron_set": None})
     return settings
 
@@ -74,6 +78,16 @@ def read_data_folder() -> Path:
     """Return the folder for what the program keeps, as `LANGSTEER_DATA` has it, for commands."""
     named = os.environ.get(f"{_PREFIX}DATA")
     return Path(named) if named else user_data_folder()
+
+
+def _model_of_space(device: str | None) -> str:
+    """Return the default model of a Space, by whether it has a GPU or is lent one."""
+    if os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"):
+        return REAL_MODEL_ON_GPU  # a GPU is lent later: torch must not look for one yet
+    import torch
+
+    has_gpu = device != "cpu" and torch.cuda.is_available()
+    return REAL_MODEL_ON_GPU if has_gpu else REAL_MODEL
 
 
 def _language_problems(settings: Settings) -> list[str]:

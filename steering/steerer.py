@@ -20,7 +20,7 @@ from steering.errors import PlanError
 from steering.hooks import TensorEdit, attached, find_sites
 from steering.languages import parse_language
 from steering.methods import SteeringRequest, make_plan
-from steering.neuron_set import NeuronSet, StrengthLevel, check_set_fits
+from steering.neuron_set import NeuronSet, OtherWeights, StrengthLevel, check_set_fits
 from steering.plan_table import PlanTable, change_values, make_plan_table
 from steering.steering_plan import PHASES, START_TOKENS, Phase, SteeringPlan
 
@@ -125,20 +125,13 @@ class Steerer:
         self._stack.close()
 
 
-def check_set_fits_model(neurons: NeuronSet, model: LoadedModel) -> None:
-    """Refuse a set that was made for another model.
+def check_set_fits_model(neurons: NeuronSet, model: LoadedModel) -> OtherWeights | None:
+    """Refuse a set of another model; return a warning for one made on other weights of the same.
 
     Raises:
         NeuronSetMismatchError: Naming both models.
     """
-    check_set_fits(
-        neurons.metadata,
-        model_id=model.identity.model_id,
-        model_revision=model.identity.revision,
-        layers=model.identity.layers,
-        neurons_per_layer=model.identity.neurons_per_layer,
-        tokenizer_sha256=model.identity.tokenizer_sha256,
-    )
+    return check_set_fits(neurons.made_for, model.identity)
 
 
 @contextmanager

@@ -27,10 +27,15 @@ from transformers import (
 )
 
 from steering.activation_stats import ActivationStats
-from steering.architectures import ARCHITECTURES, expert_count, neurons_per_layer
+from steering.architectures import (
+    ARCHITECTURES,
+    expert_count,
+    neurons_per_layer,
+    vocabulary_size,
+)
 from steering.experts import prepare_experts
 from steering.loading import LoadedModel
-from steering.model_identity import ModelIdentity, hash_tokenizer
+from steering.model_identity import ModelIdentity, hash_tokenizer, read_norm_weights
 from steering.neuron_set import NeuronSet
 from tests.toy import make_toy_set, make_toy_stats
 
@@ -220,6 +225,8 @@ def load_tiny(byte_tokenizer: PreTrainedTokenizerFast) -> Callable[..., LoadedMo
             hidden_size=text.hidden_size,
             tokenizer_sha256=hash_tokenizer(byte_tokenizer),
             experts=expert_count(model.config),
+            vocabulary=vocabulary_size(model.config),
+            norm_weights=read_norm_weights(model, ARCHITECTURES[family]),
         )
         return LoadedModel(model, byte_tokenizer, ARCHITECTURES[family], identity)
 

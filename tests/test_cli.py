@@ -1,19 +1,25 @@
 """Every command once with good input, and one plain message for bad input."""
 
+import functools
 import json
 import shlex
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import steering
 from steering.cli.main import main, make_parser
 from steering.cli.provenance import read_commit
 from steering.loading import load_model
+from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import hash_neuron_set, load_neuron_set, save_neuron_set
+from steering.shipped_sets import find_shipped_set
 from tests.toy import make_toy_set
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -368,3 +374,90 @@ def test_a_commit_is_known_in_a_checkout_alone(tmp_path: Path) -> None:
     assert read_commit(tmp_path / "inside") is None
     (tmp_path / "inside" / "file").write_text("2")
     assert read_commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
+
+
+def train_norms(model_dir: Path, *, seed: int = 0) -> None:
+    """Give a saved model norms of its own, as training would."""
+    file = model_dir / "model.safetensors"
+    weights = load_file(file)
+    random = torch.Generator().manual_seed(seed)
+    for name in weights:
+        if "norm" in name:
+            weights[name] = 1 + 0.3 * torch.randn(weights[name].shape, generator=random)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def test_an_older_set_gets_the_norms_of_its_model(
+    model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_norms(model_dir)
+    identity = load_model(str(model_dir), quantize="none").identity
+    old, out = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    save_neuron_set(make_toy_set(replace(identity, norm_weights=None)), old)
+    model = ["--model", str(model_dir), "--quantize", "none"]
+
+    assert main(["update-set", str(old), *model, "--model-id", "org/model", "--out", str(out)]) == 0
+
+    assert f"Wrote '{out}'." in capsys.readouterr().out
+    updated = load_neuron_set(out)
+    assert identity.norm_weights is not None
+    assert updated.norm_weights is not None
+    assert torch.equal(updated.norm_weights, identity.norm_weights)
+    assert updated.metadata.model_id == "org/model"
+    assert torch.equal(updated.index, load_neuron_set(old).index)
+
+
+def test_a_set_of_another_model_is_not_updated(
+    model_dir: Path, tmp_path: Path, toy_set: NeuronSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "toy.safetensors"
+    save_neuron_set(toy_set, path)
+    before = path.read_bytes()
+
+    assert main(["update-set", str(path), "--model", str(model_dir), "--quantize", "none"]) == 1
+
+    assert "the tokenizers differ" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_without_a_named_set_the_one_that_ships_for_the_model_is_used_and_said(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    train_norms(model_dir)
+    shipped = tmp_path / "shipped"
+    find = functools.partial(find_shipped_set, folder=shipped)
+    monkeypatch.setattr("steering.cli.arguments.find_shipped_set", find)
+    monkeypatch.setattr("sys.stdin", iter_lines("Hello\n", ""))
+    chat = ["chat", "--model", str(model_dir), "--quantize", "none", "--language", "fr"]
+
+    assert main(chat) == 1
+
+    error = capsys.readouterr().err
+    assert f"No neuron set ships for '{model_dir}'" in error
+    assert "build-set" in error
+    identity = load_model(str(model_dir), quantize="none").identity
+    assert identity.norm_weights is not None
+    slope = torch.linspace(-0.02, 0.02, 32)
+    made_on = replace(identity, model_id="org/model", norm_weights=identity.norm_weights + slope)
+    save_neuron_set(make_toy_set(made_on), shipped / "org-model.safetensors")
+
+    assert main(chat) == 0
+
+    notes = capsys.readouterr().err
+    assert f"note: using the neuron set '{shipped / 'org-model.safetensors'}'" in notes
+    assert "note: The neuron set was made on other weights" in notes
+
+
+def test_chat_refuses_a_base_model(
+    model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = load_model(str(model_dir), quantize="none").identity
+    path = tmp_path / "toy.safetensors"
+    save_neuron_set(make_toy_set(identity), path)
+    (model_dir / "chat_template.jinja").unlink()
+    options = ["--model", str(model_dir), "--quantize", "none", "--neuron-set", str(path)]
+
+    assert main(["chat", *options, "--language", "fr"]) == 1
+
+    assert "it is a base model" in capsys.readouterr().err

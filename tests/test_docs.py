@@ -12,6 +12,7 @@ import yaml
 
 import steering
 from scripts.write_cli_docs import PAGE, iter_commands, render
+from steering.bundled import REAL_MODEL, REAL_MODEL_ON_GPU
 from steering.cli.main import make_parser
 from steering.loading import BUNDLED_FOLDER
 
@@ -44,6 +45,7 @@ def test_front_matter_is_what_a_space_accepts() -> None:
     assert len(front["short_description"]) <= 60
     colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
     assert {front["colorFrom"], front["colorTo"]} <= colours
+    assert front["preload_from_hub"] == front["models"] == [REAL_MODEL, REAL_MODEL_ON_GPU]
 
 
 def test_command_page_is_fresh() -> None:

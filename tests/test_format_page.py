@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from steering.activation_stats import STATS_PHASES
 from steering.bundled import BUNDLED_NEURON_SET
 from steering.neuron_set import CalibrationPoint, ImportedFrom, NeuronSet, NeuronSetMetadata
 from steering.neuron_set_file import FORMAT_VERSION, load_neuron_set, save_neuron_set
+from tests.toy import as_before_version_5
 
 PAGE = (Path(__file__).parent.parent / "docs" / "neuron-set-format.md").read_text(encoding="utf-8")
+NORMS = torch.arange(64.0).view(2, 32)
 DTYPES = {"I64": "<i8", "F32": "<f4", "F16": "<f2", "BOOL": "?"}
 
 
@@ -56,6 +59,8 @@ def named_tensors(neurons: NeuronSet) -> dict[str, object]:
     }
     found |= {"control_layer": control.layer, "control_index": control.index}
     found |= {"token_log_odds": neurons.token_log_odds}
+    if neurons.norm_weights is not None:
+        found["norm_weights"] = neurons.norm_weights
     for name, by_phase in (
         ("gate_mean", neurons.gate_means),
         ("value_mean", neurons.value_means),
@@ -73,7 +78,7 @@ def test_a_reader_written_from_the_page_reads_what_ours_reads(
 ) -> None:
     path = BUNDLED_NEURON_SET if is_bundled else tmp_path / "toy.safetensors"
     if not is_bundled:
-        save_neuron_set(toy_set, path)
+        save_neuron_set(replace(toy_set, norm_weights=NORMS), path)
     neurons = load_neuron_set(path)
 
     inner, tensors = read_by_the_page(path)
@@ -82,6 +87,11 @@ def test_a_reader_written_from_the_page_reads_what_ours_reads(
     assert inner["format"] == "langsteer-neuron-set"
     assert NeuronSetMetadata.model_validate(inner["set"]) == neurons.metadata
     expected = named_tensors(neurons)
+    for phase in STATS_PHASES:  # "a reader MUST add the two in 32 bits"
+        if f"residual_first.{phase}" in tensors:
+            first = tensors.pop(f"residual_first.{phase}")
+            rest = tensors.pop(f"residual_rest.{phase}").astype("<f4")
+            tensors[f"residual_mean.{phase}"] = np.concatenate([first[None], first + rest])
     assert tensors.keys() == expected.keys()
     for name, values in tensors.items():
         assert np.array_equal(values, expected[name].numpy()), name  # type: ignore[attr-defined]  # tensors
@@ -92,7 +102,15 @@ def test_every_tensor_is_on_the_page_with_its_dtype_and_shape(
 ) -> None:
     path = tmp_path / "toy.safetensors"
     about = toy_set.metadata.model_copy(update={"method": "lap"})  # has one tensor more than LAPE's
-    save_neuron_set(replace(toy_set, metadata=about, choice_score=-toy_set.activation_prob), path)
+    whole = as_before_version_5(toy_set).residual_means["text"]
+    chosen = replace(
+        toy_set,
+        metadata=about,
+        choice_score=-toy_set.activation_prob,
+        norm_weights=NORMS,
+        residual_means={**toy_set.residual_means, "text": whole},
+    )
+    save_neuron_set(chosen, path)
     content = path.read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     control = toy_set.control
@@ -105,6 +123,8 @@ def test_every_tensor_is_on_the_page_with_its_dtype_and_shape(
         "L": about.layers,
         "H": about.hidden_size,
         "V": 300,
+        "2": 2,
+        "K - 1": len(about.languages) - 1,
     }
 
     rows = rows_of("Tensors")

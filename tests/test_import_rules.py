@@ -19,11 +19,11 @@ WORDS = [
 ]  # fmt: skip
 DATA = [
     "activation_stats", "neuron_choice", "neuron_set", "steering_plan", "language_subspace",
-    "architectures",
+    "architectures", "model_identity",
 ]  # fmt: skip
 METHODS = ["lape", "baselines", "neuron_plans", "residual", "sharing", "token_bias"]
 EDGES = [
-    "model_identity", "neuron_set_file", "kept_sets", "imports", "corpus", "corpus_rows",
+    "neuron_set_file", "kept_sets", "shipped_sets", "imports", "corpus", "corpus_rows",
     "everyday_prompts", "experts", "hooks", "gguf_models", "narrow_vocabulary", "loading",
 ]  # fmt: skip
 WORK = [
@@ -71,7 +71,7 @@ ALLOWED: dict[str, list[str]] = {
     "data_folder": [],
     "activation_stats": ["errors", "languages"],
     "neuron_choice": ["activation_stats", "errors", "languages"],
-    "neuron_set": ["activation_stats", "errors", "languages", "neuron_choice"],
+    "neuron_set": ["activation_stats", "errors", "languages", "model_identity", "neuron_choice"],
     "language_subspace": ["steering_plan"],
     "steering_plan": ["architectures", "errors", "languages", "neuron_set"],
     "architectures": ["errors", "languages"],
@@ -79,13 +79,14 @@ ALLOWED: dict[str, list[str]] = {
     "methods": [*WORDS, *DATA, "neuron_plans", "residual", "token_bias"],
     "neuron_set_file": ["whole_files", "neuron_set", "activation_stats", "languages", "errors"],
     "kept_sets": ["neuron_set", "neuron_set_file", "model_identity", "errors"],
+    "shipped_sets": ["bundled", "neuron_set", "neuron_set_file", "model_identity", "errors"],
     "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],
     "corpus": ["corpus_rows", "languages", "errors"],
     "corpus_rows": [],
     "everyday_prompts": ["languages", "errors"],
     "experts": ["architectures", "errors"],
     "hooks": ["architectures", "errors", "experts"],
-    "model_identity": [],
+    "model_identity": ["architectures"],
     "gguf_models": ["errors"],
     "narrow_vocabulary": [],
     "loading": [

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from steering.errors import NeuronSetMismatchError, StatsError, UnknownLanguageError
 from steering.languages import LANGUAGES, Language
-from steering.neuron_set import NeuronSet, NeuronSetMetadata, check_set_fits
-from tests.toy import EN, FR, SW, TH, TOY_LANGUAGES, WITH_NEURONS, without_neurons
+from steering.neuron_set import NeuronSet, NeuronSetMetadata, OtherWeights, check_set_fits
+from tests.toy import (
+    EN,
+    FR,
+    SW,
+    TH,
+    TOY_IDENTITY,
+    TOY_LANGUAGES,
+    WITH_NEURONS,
+    without_neurons,
+)
 
 
 def test_languages_keep_the_order_of_the_statistics(toy_set: NeuronSet) -> None:
@@ -110,15 +121,18 @@ def check(
     layers: int = 2,
     width: int = 48,
     tokenizer: str = "0" * 64,
-) -> None:
-    check_set_fits(
-        neurons.metadata,
+    **others: Any,
+) -> OtherWeights | None:
+    loaded = replace(
+        TOY_IDENTITY,
         model_id="other",
-        model_revision=revision,
+        revision=revision,
         layers=layers,
         neurons_per_layer=width,
         tokenizer_sha256=tokenizer,
+        **others,
     )
+    return check_set_fits(neurons.made_for, loaded)
 
 
 def test_tokenizer_that_an_imported_set_does_not_know_is_not_compared(toy_set: NeuronSet) -> None:
@@ -179,3 +193,86 @@ def test_toy_languages_are_what_the_tests_rely_on(toy_set: NeuronSet) -> None:
     assert len(toy_set.neurons_of(TH)) == len(toy_set.neurons_of(SW)) == 0
     assert (toy_set.activation_prob[toy_set.position(SW)] == 0).all()
     assert len(toy_set.neurons_of(EN)) > 1
+
+
+# The final norm of a model like Qwen2.5-Coder-0.5B, and the first norm of its first layer.
+MEANS, DEVIATIONS = torch.tensor([[7.2], [0.03]]), torch.tensor([[1.2], [0.1]])
+
+
+def make_norms(seed: int) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    return MEANS + DEVIATIONS * torch.randn(2, 32, generator=random)
+
+
+def change_norms(final: float, first: float) -> Tensor:
+    """Return the norms of seed 0, moved by so many of their deviations."""
+    norms, move = make_norms(0), torch.tensor([[final], [first]])
+    deviations = (norms - norms.mean(dim=1, keepdim=True)).norm(dim=1, keepdim=True)
+    signs = 1 - 2 * (torch.arange(32) % 2)
+    return norms + move * deviations * signs / 32**0.5
+
+
+@pytest.fixture
+def known(toy_set: NeuronSet) -> NeuronSet:
+    """A set that knows its model's norms."""
+    return replace(toy_set, norm_weights=make_norms(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_the_same_weights_are_taken_in_any_format_and_under_any_name(
+    dtype: torch.dtype, known: NeuronSet
+) -> None:
+    norms = make_norms(0).to(dtype).float()
+
+    assert check(known, norm_weights=norms) is None
+    assert check(known, norm_weights=norms, tokenizer="1" * 64, vocabulary=300) is None
+
+
+@pytest.mark.parametrize(
+    ("norms", "others"),
+    [
+        (change_norms(0.1, 0.0), {}),  # fine-tuned
+        (change_norms(0.0, 0.1), {}),
+        (change_norms(0.0, 5.0), {}),  # rescaled within the layers, as by AWQ
+        (make_norms(0), {"vocabulary": 301}),
+    ],
+    ids=["final", "first", "rescaled", "resized"],
+)
+def test_other_weights_of_the_same_model_are_taken_with_a_warning(
+    norms: Tensor, others: dict[str, int], known: NeuronSet
+) -> None:
+    warning = check(known, norm_weights=norms, tokenizer="1" * 64, **others)
+
+    assert warning == OtherWeights("toy", "other")
+    assert "made on other weights of the loaded model, 'other': on 'toy'" in str(warning)
+
+
+@pytest.mark.parametrize(("made", "loaded"), [("a" * 40, "b" * 40), ("sha256:a", "sha256:b")])
+def test_the_same_norms_under_another_name_or_hash_are_taken_with_a_warning(
+    made: str, loaded: str, known: NeuronSet
+) -> None:
+    metadata = known.metadata.model_copy(update={"model_revision": made})
+
+    warning = check(replace(known, metadata=metadata), revision=loaded, norm_weights=make_norms(0))
+
+    assert warning == OtherWeights("toy", "other")
+
+
+@pytest.mark.parametrize("norms", [make_norms(1), change_norms(0.3, 0.0), torch.ones(2, 31)])
+def test_a_sibling_of_the_same_shape_is_refused(norms: Tensor, known: NeuronSet) -> None:
+    with pytest.raises(NeuronSetMismatchError, match=r"'toy' .* 'other' .* final norms differ"):
+        check(known, norm_weights=norms)
+
+
+def test_norms_that_only_one_of_the_two_has_decide_nothing(
+    known: NeuronSet, toy_set: NeuronSet
+) -> None:
+    assert check(known) is None
+    assert check(toy_set, norm_weights=make_norms(0)) is None
+    with pytest.raises(NeuronSetMismatchError, match="the tokenizers differ"):
+        check(known, tokenizer="1" * 64)
+
+
+def test_another_width_of_the_stream_is_another_shape(known: NeuronSet) -> None:
+    with pytest.raises(NeuronSetMismatchError, match="the shapes differ"):
+        check(known, hidden_size=64)

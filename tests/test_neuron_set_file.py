@@ -16,19 +16,22 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
 from steering.errors import NeuronSetFormatError
-from steering.neuron_set import ImportedFrom, NeuronSet
+from steering.neuron_set import ImportedFrom, NeuronSet, join_means, split_means
 from steering.neuron_set_file import (
     FORMAT_VERSION,
     hash_neuron_set,
     load_neuron_set,
+    read_made_for,
     save_neuron_set,
 )
-from tests.toy import make_toy_set, without_neurons
+from tests.toy import as_before_version_5, make_toy_set, without_neurons
 
 Change = Callable[[dict[str, Tensor], dict[str, object]], None]
 
-FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob", "choice_score")
+FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob", "choice_score",
+         "norm_weights")  # fmt: skip
 MEANS = ("gate_means", "value_means", "residual_means")
 
 
@@ -40,7 +43,14 @@ def are_equal(one: NeuronSet, other: NeuronSet) -> bool:
         if list(first) != list(second):
             return False
         pairs += [(first[phase], second[phase]) for phase in first]
-    for field in ("control", "token_log_odds", "lape_score", "activation_prob", "choice_score"):
+    for field in (
+        "control",
+        "token_log_odds",
+        "lape_score",
+        "activation_prob",
+        "choice_score",
+        "norm_weights",
+    ):
         if (getattr(one, field) is None) != (getattr(other, field) is None):
             return False
     pairs = [(first, second) for first, second in pairs if first is not None]
@@ -60,6 +70,12 @@ def saved(toy_set: NeuronSet, tmp_path: Path) -> Path:
     path = tmp_path / "toy.safetensors"
     save_neuron_set(toy_set, path)
     return path
+
+
+@pytest.fixture
+def old_set(toy_set: NeuronSet) -> NeuronSet:
+    """A set as programs before version 5 of the format made it."""
+    return as_before_version_5(toy_set)
 
 
 def test_the_hash_of_a_set_is_that_of_its_file(toy_set: NeuronSet, saved: Path) -> None:
@@ -216,7 +232,11 @@ def test_scores_of_a_way_are_there_in_a_set_of_another_way_alone(
         load_neuron_set(beside)
 
 
-def test_a_set_of_lape_has_no_field_that_version_three_lacks(saved: Path) -> None:
+def test_a_set_of_lape_has_no_field_that_version_three_lacks(
+    old_set: NeuronSet, saved: Path
+) -> None:
+    save_neuron_set(old_set, saved)
+
     def look(_tensors: dict[str, Tensor], header: dict[str, object]) -> None:
         assert header["version"] == 3
         assert "choice_note" not in header["set"]  # type: ignore[operator]  # an object
@@ -224,16 +244,127 @@ def test_a_set_of_lape_has_no_field_that_version_three_lacks(saved: Path) -> Non
     change_file(saved, look)
 
 
-def test_a_file_of_version_two_is_read(toy_set: NeuronSet, saved: Path) -> None:
+def test_a_file_of_version_two_is_read(old_set: NeuronSet, saved: Path) -> None:
+    save_neuron_set(old_set, saved)
+
     def turn_back(_tensors: dict[str, Tensor], header: dict[str, object]) -> None:
-        assert header["version"] == FORMAT_VERSION - 1 == 3
+        assert header["version"] == 3
         header["version"] = 2
         for name in ("imported_from", "activation_prob_phase"):
             assert header["set"].pop(name) is None  # type: ignore[attr-defined]  # an object
 
     change_file(saved, turn_back)
 
-    assert are_equal(load_neuron_set(saved), toy_set)
+    assert are_equal(load_neuron_set(saved), old_set)
+
+
+def test_each_set_is_written_in_the_lowest_version_that_can_hold_it(
+    old_set: NeuronSet, toy_set: NeuronSet, tmp_path: Path
+) -> None:
+    about = old_set.metadata.model_copy(update={"method": "lap"})
+    sets = {
+        "lape": old_set,
+        "lap": replace(old_set, metadata=about, choice_score=-old_set.activation_prob),
+        "halves": toy_set,
+        "norms": replace(old_set, norm_weights=torch.randn(2, 32)),
+    }
+
+    for name, neurons in sets.items():
+        save_neuron_set(neurons, tmp_path / name)
+
+    versions = {name: read_header(tmp_path / name)["version"] for name in sets}
+    assert versions == {"lape": 3, "lap": 4, "halves": 5, "norms": 5}
+    for name, neurons in sets.items():
+        assert are_equal(load_neuron_set(tmp_path / name), neurons)
+
+
+@pytest.mark.parametrize("path", [BUNDLED_NEURON_SET, BUNDLED_PAPER_SET], ids=lambda one: one.stem)
+def test_the_bundled_sets_are_written_as_they_lie_there(path: Path, tmp_path: Path) -> None:
+    save_neuron_set(load_neuron_set(path), tmp_path / "again")
+
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_a_set_that_is_read_and_written_again_is_the_same_file(
+    toy_set: NeuronSet, saved: Path, tmp_path: Path
+) -> None:
+    save_neuron_set(load_neuron_set(saved), tmp_path / "again")
+
+    assert (tmp_path / "again").read_bytes() == saved.read_bytes()
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4, 1e7])
+def test_residual_means_lose_less_than_a_thousandth_of_what_tells_languages_apart(
+    size: float, toy_set: NeuronSet, saved: Path
+) -> None:
+    """However large a dimension is, as some are in real models, in every language alike."""
+    exact = toy_set.residual_means["text"] + size
+    first, rest = split_means(exact)
+
+    joined = join_means(first, rest)
+    changed = replace(toy_set, residual_means={**toy_set.residual_means, "text": joined})
+    save_neuron_set(changed, saved)
+
+    assert "residual_rest.text" in load_file(saved)
+    assert torch.equal(load_neuron_set(saved).residual_means["text"], joined)
+    differences = (exact[1:] - exact[0]).abs()
+    lost = ((joined - joined[0]) - (exact - exact[0]))[1:].abs()
+    assert (lost <= 1e-3 * differences + 2 * torch.finfo(torch.float32).eps * size).all()
+
+
+def test_residual_means_that_float16_cannot_hold_stay_as_they_are(
+    toy_set: NeuronSet, saved: Path
+) -> None:
+    wide = toy_set.residual_means["text"].clone()
+    wide[1, 0, 0] = 1e6
+    save_neuron_set(replace(toy_set, residual_means={"text": wide}), saved)
+
+    assert torch.equal(load_neuron_set(saved).residual_means["text"], wide)
+    assert "residual_mean.text" in load_file(saved)
+
+
+def test_of_which_model_a_set_is_can_be_read_without_the_rest(
+    toy_set: NeuronSet, saved: Path
+) -> None:
+    norms = torch.randn(2, 32)
+    save_neuron_set(replace(toy_set, norm_weights=norms), saved)
+
+    made_for = read_made_for(saved)
+
+    assert made_for.metadata == toy_set.metadata
+    assert made_for.norm_weights is not None
+    assert torch.equal(made_for.norm_weights, norms)
+    assert made_for.vocabulary == 300
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"norm_weights": torch.ones(3, 32)}, "'norm_weights' is torch.float32"),
+        ({"norm_weights": torch.full((2, 32), torch.inf)}, "'norm_weights' has values that are"),
+        ({"residual_first.text": None}, "missing 'residual_first.text'"),
+        ({"residual_rest.text": None}, "missing 'residual_rest.text'"),
+        ({"residual_mean.text": torch.ones(5, 2, 32)}, "unexpected 'residual_mean.text'"),
+        (
+            {"residual_rest.text": torch.ones(4, 2, 32)},
+            r"'residual_rest.text' is torch.float32 .*, not torch.float16 \(4, 2, 32\)",
+        ),
+    ],
+)
+def test_damaged_norms_and_split_means_are_refused(
+    damage: dict[str, Tensor | None], said: str, toy_set: NeuronSet, saved: Path
+) -> None:
+    def change(tensors: dict[str, Tensor], _header: dict[str, object]) -> None:
+        for name, tensor in damage.items():
+            if tensor is None:
+                del tensors[name]
+            else:
+                tensors[name] = tensor
+
+    change_file(saved, change)
+
+    with pytest.raises(NeuronSetFormatError, match=said):
+        load_neuron_set(saved)
 
 
 @pytest.mark.parametrize(
@@ -413,7 +544,7 @@ def test_foreign_safetensors_are_refused(metadata: dict[str, str] | None, saved:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("version", 1), ("version", 5), ("version", "3"), ("version", [3]), ("format", "another")],
+    [("version", 1), ("version", 6), ("version", "3"), ("version", [3]), ("format", "another")],
 )
 def test_other_formats_and_versions_are_refused(key: str, value: object, saved: Path) -> None:
     change_file(saved, lambda _tensors, header: header.update({key: value}))
@@ -489,7 +620,7 @@ def with_value(value: float) -> Callable[[Tensor], Tensor]:
         (put("is_member", Tensor.float), r"'is_member' is torch.float32 \(5, 12\), not torch.bool"),
         (put("is_member", lambda t: t.T), r"'is_member' is torch.bool \(12, 5\)"),
         (put("value_mean.body", Tensor.half), "'value_mean.body' is torch.float16"),
-        (put("residual_mean.text", lambda t: t[:, :1]), r"'residual_mean.text' is .* \(5, 1, 32\)"),
+        (put("residual_first.text", lambda t: t[:1]), r"'residual_first.text' is .* \(1, 32\)"),
         (put("layer", with_value(2)), r"'layer' has values outside 0\.\.1"),
         (put("layer", lambda t: -t), r"'layer' has values outside 0\.\.1"),
         (put("index", with_value(48)), r"'index' has values outside 0\.\.47"),
@@ -499,7 +630,7 @@ def with_value(value: float) -> Callable[[Tensor], Tensor]:
         (put("layer", lambda t: t.flip(0)), "not ordered by layer and index"),
         (put("lape_score", with_value(float("nan"))), "'lape_score' has values that are not"),
         (put("gate_mean.text", with_value(float("inf"))), "'gate_mean.text' has values that"),
-        (put("residual_mean.body", with_value(float("nan"))), "'residual_mean.body' has values"),
+        (put("residual_first.body", with_value(float("nan"))), "'residual_first.body' has values"),
         (put("activation_prob", with_value(1.5)), r"'activation_prob' has values outside 0\.\.1"),
     ],
 )  # fmt: skip

@@ -11,21 +11,27 @@ import threading
 import time
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import httpx
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import steering.serving
 from steering.bundled import BUNDLED_NEURON_SET
-from steering.errors import ModelLoadError, SettingsError
+from steering.errors import ModelLoadError, NeuronSetMismatchError, SettingsError
+from steering.loading import load_model
+from steering.neuron_set import OtherWeights
 from steering.neuron_set_file import load_neuron_set
-from steering.serving import _start_engine, serve
+from steering.serving import _load, _shipped_for, _start_engine, serve
 from steering.settings import Settings
 from steering.zero_gpu import ZeroGpuEngine, lent_s
 from tests.asking import ask
 from tests.started import ROOT, app_process, free_port, wait_for
+from tests.toy import make_toy_set
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def test_the_model_is_loaded_once_the_page_is_open(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(steering.serving, "load_model", lambda *_, **__: loading.set())
     may_load = threading.Event()
 
-    engine = _start_engine(Settings(), None, may_load)
+    engine = _start_engine(Settings(), None, may_load, [])
 
     assert not loading.wait(0.2)
     may_load.set()
@@ -125,10 +131,13 @@ def test_the_program_ends_within_ten_seconds_whatever_is_being_written(
     assert "Traceback" not in output.read_text()
 
 
-def test_a_space_that_lends_gpus_needs_a_neuron_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_space_that_lends_gpus_needs_a_neuron_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, save_tiny_model: Callable[..., Path]
+) -> None:
+    folder = save_tiny_model(tmp_path / "model", "llama")
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.setenv("GRADIO_SERVER_PORT", str(free_port()))
-    settings = Settings(neuron_set=None)
+    settings = Settings(model=str(folder), neuron_set=None)
 
     with pytest.raises(SettingsError, match="none can be made on ZeroGPU"):
         serve(settings)
@@ -143,9 +152,67 @@ def test_a_space_that_lends_gpus_loads_before_the_page_and_plainly(
     monkeypatch.setitem(sys.modules, "spaces", spaces)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
 
-    engine = _start_engine(Settings(), load_neuron_set(BUNDLED_NEURON_SET), threading.Event())
+    neurons = load_neuron_set(BUNDLED_NEURON_SET)
+    engine = _start_engine(Settings(), neurons, threading.Event(), [])
 
     assert isinstance(engine, ZeroGpuEngine)
     assert engine.model().identity.layers == 6
     assert lent == [{"duration": lent_s}]
     assert engine.reply(ask("Where is the cat?", tokens=4)).new_tokens == 4
+
+
+def test_a_space_that_lends_gpus_finds_the_set_that_ships_for_its_model_by_name() -> None:
+    assert _shipped_for("bundled") == BUNDLED_NEURON_SET
+
+
+def test_a_base_model_is_refused_with_what_can_be_done_with_it(
+    tmp_path: Path, save_tiny_model: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_tiny_model(tmp_path / "model", "llama")
+    (folder / "chat_template.jinja").unlink()
+    settings = Settings(model=str(folder), quantize="none", neuron_set=None)
+
+    with pytest.raises(ModelLoadError, match=r"no chat template.*evaluate perplexity"):
+        _load(settings, None, [])
+
+    assert "it is a base model" in caplog.text
+
+
+def test_a_set_of_other_weights_is_used_and_said(
+    tmp_path: Path, save_tiny_model: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_tiny_model(tmp_path / "model", "llama")
+    settings = Settings(model=str(folder), quantize="none", neuron_set=None)
+    identity = load_model(str(folder), quantize="none").identity
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    for name in ("model.norm.weight", "model.layers.0.input_layernorm.weight"):
+        weights[name] = torch.linspace(0.5, 1.5, 32)
+    save_file(weights, file, metadata={"format": "pt"})
+    made_on = 1.01 * weights["model.norm.weight"] + 0.01 * torch.arange(32) / 32
+    norms = torch.stack([made_on, torch.ones(32).cumsum(0)])
+    warnings: list[OtherWeights] = []
+
+    _load(settings, make_toy_set(replace(identity, norm_weights=norms)), warnings)
+
+    assert [one.made_for for one in warnings] == [str(folder)]
+    assert "made on other weights" in caplog.text
+
+
+def test_a_set_of_a_sibling_is_refused_on_the_console_and_the_page(
+    tmp_path: Path, save_tiny_model: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_tiny_model(tmp_path / "model", "llama")
+    settings = Settings(model=str(folder), quantize="none", neuron_set=None)
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    for name in ("model.norm.weight", "model.layers.0.input_layernorm.weight"):
+        weights[name] = torch.linspace(0.5, 1.5, 32)
+    save_file(weights, file, metadata={"format": "pt"})
+    identity = load_model(str(folder), quantize="none").identity
+    sibling = replace(identity, model_id="org/sibling", norm_weights=torch.rand(2, 32))
+
+    with pytest.raises(NeuronSetMismatchError, match=r"'org/sibling'.*the final norms differ"):
+        _load(settings, make_toy_set(sibling), [])
+
+    assert "the final norms differ" in caplog.text

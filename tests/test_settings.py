@@ -14,7 +14,7 @@ from steering.settings import read_settings
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith(("LANGSTEER_", "GRADIO_")):
+        if name.startswith(("LANGSTEER_", "GRADIO_", "SPACE")):
             monkeypatch.delenv(name)
 
 
@@ -133,3 +133,45 @@ def test_an_example_question_is_one_of_the_grammar(question: str) -> None:
 
     assert found is not None
     assert found.frame != "something_else"
+
+
+def test_on_a_space_the_default_is_a_real_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACE_ID", "me/langsteer")
+    monkeypatch.setenv("LANGSTEER_DEVICE", "cpu")
+
+    settings = read_settings()
+
+    assert settings.model == "Qwen/Qwen2.5-Coder-0.5B-Instruct"
+    assert settings.neuron_set is None
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    assert read_settings().model == "Qwen/Qwen2.5-Coder-1.5B-Instruct"
+
+
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_a_space_with_a_gpu_serves_the_larger_model_in_4_bit(
+    has_gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPACE_ID", "me/langsteer")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+
+    settings = read_settings()
+
+    assert settings.model == f"Qwen/Qwen2.5-Coder-{'1.5' if has_gpu else '0.5'}B-Instruct"
+    assert settings.quantize is None  # which is nf4, but for the bundled model
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "model"),
+    [
+        ("LANGSTEER_MODEL", "bundled", "bundled"),
+        ("LANGSTEER_MODEL", "org/model", "org/model"),
+        ("LANGSTEER_NEURON_SET", "neuron_sets/bundled.safetensors", "bundled"),
+    ],
+)
+def test_what_is_named_wins_on_a_space_too(
+    name: str, value: str, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPACE_ID", "me/langsteer")
+    monkeypatch.setenv(name, value)
+
+    assert read_settings().model == model

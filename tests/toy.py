@@ -80,6 +80,13 @@ def make_toy_set(identity: ModelIdentity = TOY_IDENTITY, *, seed: int = 0) -> Ne
     )
 
 
+def as_before_version_5(neurons: NeuronSet, *, seed: int = 0) -> NeuronSet:
+    """Return a toy set with residual means that half precision does not hold."""
+    stats = make_toy_stats(seed)
+    exact = {phase: stats.residual_mean(phase).float() for phase in neurons.residual_means}
+    return replace(neurons, residual_means=exact)
+
+
 def without_neurons(neurons: NeuronSet) -> NeuronSet:
     """Return the set with nothing selected."""
     return replace(

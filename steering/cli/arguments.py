@@ -4,8 +4,10 @@ import argparse
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
+from steering.bundled import BUNDLED_NEURON_SET
 from steering.conversion_bar import conversion_bar
 from steering.errors import SettingsError
 from steering.languages import Language, parse_language
@@ -17,7 +19,10 @@ from steering.loading import (
     LoadedModel,
     load_model,
 )
+from steering.neuron_set import NeuronSet
 from steering.settings import read_data_folder
+from steering.shipped_sets import find_shipped_set
+from steering.steerer import check_set_fits_model
 from steering.whole_files import replacing
 
 _MOST_SEED = 2**63 - 1  # torch takes some more, JSON readers with 64 bits do not
@@ -50,7 +55,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_chosen_model(options: argparse.Namespace, *, device: str | None = None) -> LoadedModel:
-    """Load the model that the arguments name.
+    """Load the model that the arguments name; once, where `choose_neuron_set` has loaded it.
 
     Args:
         options: With what `add_model_arguments` added.
@@ -59,6 +64,9 @@ def load_chosen_model(options: argparse.Namespace, *, device: str | None = None)
     Raises:
         SettingsError: If there are several processes and `--device` says where one is to be.
     """
+    loaded: LoadedModel | None = getattr(options, "loaded_model", None)
+    if loaded is not None:
+        return loaded
     if device is not None and options.device is not None:
         raise SettingsError(
             f"`--device` is '{options.device}', but several processes were started, each with a "
@@ -73,6 +81,63 @@ def load_chosen_model(options: argparse.Namespace, *, device: str | None = None)
             data=read_data_folder(),
             progress=progress,
         )
+
+
+def add_set_argument(
+    parser: argparse.ArgumentParser, *, bundled: Path = BUNDLED_NEURON_SET
+) -> None:
+    """Add `--neuron-set`, which `choose_neuron_set` fills in.
+
+    Args:
+        parser: The command's.
+        bundled: The set of the bundled model.
+    """
+    parser.add_argument(
+        "--neuron-set",
+        type=Path,
+        help="a .safetensors file (default: the one in neuron_sets/ that fits the model; of the "
+        f"bundled model {bundled.name})",
+    )
+
+
+def choose_neuron_set(options: argparse.Namespace, *, bundled: Path = BUNDLED_NEURON_SET) -> Path:
+    """Return the set that `--neuron-set` names, else the one that ships for the model.
+
+    Only the weights say which model a folder or a file holds, so that it is loaded for that; it is
+    kept in *options*, as is the set.
+
+    Args:
+        options: With what `add_model_arguments` and `add_set_argument` added.
+        bundled: The set of the bundled model.
+
+    Raises:
+        SettingsError: If no set ships for the model.
+    """
+    if options.neuron_set is None and options.model == BUNDLED_MODEL:
+        options.neuron_set = bundled
+    if options.neuron_set is None:
+        options.loaded_model = load_chosen_model(options)
+        found = find_shipped_set(options.loaded_model.identity)
+        if found is None:
+            raise SettingsError(
+                f"No neuron set ships for '{options.model}'. Expected `--neuron-set`; name a set, "
+                f"or make one with `python -m steering build-set --model {options.model} "
+                "--from-model --out FILE`."
+            )
+        print(f"note: using the neuron set '{found.path}'", file=sys.stderr)
+        options.neuron_set = found.path
+    chosen: Path = options.neuron_set
+    return chosen
+
+
+def check_set(neurons: NeuronSet, model: LoadedModel) -> None:
+    """Refuse a set of another model, and say on stderr if it was made on other weights.
+
+    Raises:
+        NeuronSetMismatchError: Naming both models.
+    """
+    if (warning := check_set_fits_model(neurons, model)) is not None:
+        print(f"note: {warning}", file=sys.stderr)
 
 
 def parse_languages(text: str) -> list[Language]:

@@ -24,6 +24,7 @@ from steering.calibration import (
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
+    check_set,
     check_writable,
     load_chosen_model,
 )
@@ -48,7 +49,6 @@ from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set, save_neuron_set
-from steering.steerer import check_set_fits_model
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -132,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
     )
     prompts = _choose_prompts(options, neurons.languages)
     model = load_chosen_model(options)
-    check_set_fits_model(neurons, model)
+    check_set(neurons, model)
     found = calibrate_with_bar(model, neurons, prompts, settings=settings, kept=measured_path)
     save_neuron_set(with_calibration(neurons, found), options.set)
     print(describe_calibration(found, options.success))

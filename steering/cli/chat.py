@@ -2,12 +2,16 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steering.bundled import BUNDLED_NEURON_SET
-from steering.cli.arguments import add_model_arguments, load_chosen_model
-from steering.conversation import Message
+from steering.cli.arguments import (
+    add_model_arguments,
+    add_set_argument,
+    check_set,
+    choose_neuron_set,
+    load_chosen_model,
+)
+from steering.conversation import Message, check_can_chat
 from steering.detection import language_of_prompt
 from steering.engine import Engine
 from steering.guard import make_guard, note_on_giving_up
@@ -15,7 +19,6 @@ from steering.jobs import GenerationRequest
 from steering.languages import parse_language
 from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set_file import load_neuron_set
-from steering.steerer import check_set_fits_model
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -25,7 +28,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser("chat", help="chat in the terminal")
     add_model_arguments(parser)
-    parser.add_argument("--neuron-set", type=Path, default=BUNDLED_NEURON_SET)
+    add_set_argument(parser)
     parser.add_argument("--language", required=True, help="of the answers, such as fr")
     parser.add_argument("--strength", choices=["gentle", "normal", "strong"], default="normal")
     parser.add_argument(
@@ -38,10 +41,11 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Answer line after line until the input ends."""
-    neurons = load_neuron_set(options.neuron_set)
+    neurons = load_neuron_set(choose_neuron_set(options))
     target = parse_language(options.language, known=neurons.languages)
     model = load_chosen_model(options)
-    check_set_fits_model(neurons, model)
+    check_can_chat(model)
+    check_set(neurons, model)
     engine = Engine(lambda: model)
     history: list[Message] = []
     print(f"Answers come in {target.english_name}. An empty line ends the chat.", file=sys.stderr)

@@ -12,6 +12,7 @@ from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
     check_seed,
+    check_set,
     check_writable,
     load_chosen_model,
     write_json,
@@ -43,7 +44,6 @@ from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import hash_neuron_set, load_neuron_set
 from steering.set_comparison import Comparison, compare_sets
-from steering.steerer import check_set_fits_model
 from steering.steering_plan import NO_STEERING, SteeringPlan
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
     if packs or options.forcing is not None:
         model = load_chosen_model(options)
         for neurons in sets.values():
-            check_set_fits_model(neurons, model)
+            check_set(neurons, model)
         content |= {"model": options.model, **describe_run(options, model=model.identity)}
         content["seed"] = options.seed
         forcing = None if options.forcing is None else _forcing_task(options, sets, comparison)

@@ -5,8 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
-from steering.cli.arguments import add_model_arguments, load_chosen_model
+from steering.bundled import BUNDLED_PAPER_SET
+from steering.cli.arguments import (
+    add_model_arguments,
+    add_set_argument,
+    check_set,
+    choose_neuron_set,
+    load_chosen_model,
+)
 from steering.detection import language_of_prompt
 from steering.errors import CorpusError, PlanError, SettingsError, StatsError
 from steering.evaluation.forcing import Condition, ForcingPrompt
@@ -23,7 +29,6 @@ from steering.methods import (
 )
 from steering.neuron_set import NeuronSet, StrengthLevel
 from steering.neuron_set_file import load_neuron_set
-from steering.steerer import check_set_fits_model
 from steering.steering_plan import NO_STEERING, SteeringPlan
 
 CONTROLS = ("none", "instruction")
@@ -50,7 +55,7 @@ class ChosenSets:
 
 def add_set_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--neuron-set` and `--paper-set`."""
-    parser.add_argument("--neuron-set", type=Path, default=BUNDLED_NEURON_SET)
+    add_set_argument(parser)
     parser.add_argument(
         "--paper-set", type=Path, help="set found on text, for lape-paper (default: --neuron-set)"
     )
@@ -89,13 +94,13 @@ def load_model_for(sets: ChosenSets, options: argparse.Namespace) -> LoadedModel
     """Load the model, and check that the sets are its own."""
     model = load_chosen_model(options)
     for neuron_set in sets.all():
-        check_set_fits_model(neuron_set, model)
+        check_set(neuron_set, model)
     return model
 
 
 def load_chosen_sets(options: argparse.Namespace) -> ChosenSets:
-    """Load the sets that the arguments name."""
-    neurons = load_neuron_set(options.neuron_set)
+    """Load the sets that the arguments name, or that ship for the model."""
+    neurons = load_neuron_set(choose_neuron_set(options))
     path = options.paper_set
     if path is None and options.model == BUNDLED_MODEL:
         path = BUNDLED_PAPER_SET

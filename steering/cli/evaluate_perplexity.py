@@ -12,9 +12,12 @@ from tqdm import tqdm
 from steering.bundled import BUNDLED_PAPER_SET
 from steering.cli.arguments import (
     add_model_arguments,
+    add_set_argument,
     check_at_least,
     check_seed,
+    check_set,
     check_writable,
+    choose_neuron_set,
     load_chosen_model,
     write_json,
 )
@@ -40,7 +43,6 @@ from steering.languages import Language
 from steering.loading import LoadedModel
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import load_neuron_set
-from steering.steerer import check_set_fits_model
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -50,7 +52,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser("perplexity", help="what switching neurons off costs")
     add_model_arguments(parser)
-    parser.add_argument("--neuron-set", type=Path, default=BUNDLED_PAPER_SET)
+    add_set_argument(parser, bundled=BUNDLED_PAPER_SET)
     parser.add_argument(
         "--text",
         type=Path,
@@ -74,10 +76,10 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure the perplexity change of every language's neurons."""
     _check(options)
-    neurons = load_neuron_set(options.neuron_set)
+    neurons = load_neuron_set(choose_neuron_set(options, bundled=BUNDLED_PAPER_SET))
     packs = {"set": choose_text(options, neurons)}
     model = load_chosen_model(options)
-    check_set_fits_model(neurons, model)
+    check_set(neurons, model)
     rows = pack_all(model, packs, {"set": neurons}, row_tokens=options.row_tokens)
     kept = _kept_losses(options, model, rows)
     change = _measure(options, neurons, model, rows, kept=kept)

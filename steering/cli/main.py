@@ -22,6 +22,7 @@ from steering.cli import (
     report,
     report_forcing,
     sharing,
+    update_set,
 )
 from steering.errors import SteeringError, StoppedError
 
@@ -31,6 +32,7 @@ _COMMANDS = (
     import_set,
     calibrate,
     inspect_set,
+    update_set,
     compare_sets,
     check,
     evaluate,

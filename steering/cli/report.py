@@ -14,8 +14,11 @@ from tqdm import tqdm
 from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
 from steering.cli.arguments import (
     add_model_arguments,
+    add_set_argument,
     check_at_least,
     check_seed,
+    check_set,
+    choose_neuron_set,
     load_chosen_model,
 )
 from steering.cli.compare_sets import load_sets
@@ -24,7 +27,6 @@ from steering.cli.report_parts import Inputs, Sets, make_parts, read_inputs
 from steering.errors import SettingsError
 from steering.neuron_set_file import hash_neuron_set
 from steering.set_comparison import check_same_model
-from steering.steerer import check_set_fits_model
 from steering.study.pages import Report, to_html, to_json, to_markdown
 from steering.study.parts import MeasuredPart, Part, StudyFolder
 
@@ -51,7 +53,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "report does not have any more is deleted",
     )
     add_model_arguments(parser)
-    parser.add_argument("--neuron-set", type=Path, default=BUNDLED_NEURON_SET)
+    add_set_argument(parser)
     parser.add_argument(
         "--paper-set",
         type=Path,
@@ -108,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
     inputs = read_inputs(options, _load_all_sets(options))
     model = load_chosen_model(options)
     for neurons in inputs.sets.by_name.values():
-        check_set_fits_model(neurons, model)
+        check_set(neurons, model)
     parts, left_out = make_parts(options, inputs, model)
     folder.begin()
     measured = [_take_or_measure(folder, part) for part in parts]
@@ -122,7 +124,7 @@ def _load_all_sets(options: argparse.Namespace) -> Sets:
     Raises:
         NeuronSetMismatchError: If two are of different models.
     """
-    is_bundled = options.neuron_set.resolve() == BUNDLED_NEURON_SET
+    is_bundled = choose_neuron_set(options).resolve() == BUNDLED_NEURON_SET
     paper = options.paper_set or (BUNDLED_PAPER_SET if is_bundled else options.neuron_set)
     wanted = [options.neuron_set, paper, *options.compare]
     paths = list({path.resolve(): path for path in reversed(wanted)}.values())[::-1]

@@ -18,7 +18,8 @@ from steering.evaluation.perplexity import PerplexityChange
 from steering.evaluation.plots import ForcingBar
 from steering.evaluation.proportions import Proportion
 from steering.languages import LANGUAGES
-from steering.neuron_set import NeuronSetMetadata, check_set_fits
+from steering.model_identity import ModelIdentity
+from steering.neuron_set import MadeFor, NeuronSetMetadata, check_set_fits
 
 _MOST_PROBLEMS = 3  # in one message
 
@@ -99,12 +100,16 @@ def check_same_model(path: Path, metadata: NeuronSetMetadata, *, command: str) -
         return
     try:
         check_set_fits(
-            metadata,
-            model_id=made.model,
-            model_revision=made.model_revision or "",
-            layers=metadata.layers,
-            neurons_per_layer=metadata.neurons_per_layer,
-            tokenizer_sha256=made.tokenizer_sha256 or metadata.tokenizer_sha256,
+            MadeFor(metadata),
+            ModelIdentity(
+                model_id=made.model,
+                revision=made.model_revision or "",
+                architecture=metadata.architecture,
+                layers=metadata.layers,
+                neurons_per_layer=metadata.neurons_per_layer,
+                hidden_size=metadata.hidden_size or 0,
+                tokenizer_sha256=made.tokenizer_sha256 or metadata.tokenizer_sha256,
+            ),
         )
         is_same = made.model_revision is not None or made.model == metadata.model_id
     except NeuronSetMismatchError:

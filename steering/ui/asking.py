@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from steering.conversation import Message
@@ -17,7 +18,7 @@ from steering.guard import GuardSpec, Rewrite, make_guard
 from steering.jobs import GenerationRequest
 from steering.languages import Language, parse_language
 from steering.methods import SteeringRequest, default_method, make_plan, parse_method
-from steering.neuron_set import NeuronSet
+from steering.neuron_set import NeuronSet, OtherWeights
 from steering.steering_plan import NO_STEERING, SteeringPlan
 from steering.token_choice import Sampling
 from steering.ui.badges import badge_html, judge_answer, name_in
@@ -95,6 +96,8 @@ class Chat:
         max_new_tokens: Longest answer.
         maker: Finds or makes it.
         time_limit_s: Longest time that an answer may take to be written.
+        set_path: Where the set was read from; None where it has to be found or made.
+        warnings: Of the set in use; added to by whoever loads the model or finds the set.
     """
 
     engine: AnyEngine
@@ -102,6 +105,13 @@ class Chat:
     max_new_tokens: int
     maker: SetMaker | None = None
     time_limit_s: float | None = None
+    set_path: Path | None = None
+    warnings: Sequence[OtherWeights] = ()
+
+    @property
+    def path_in_use(self) -> Path | None:
+        """Return where the set lies that turns are steered with; None while there is none."""
+        return self.set_path or (self.maker.path if self.maker else None)
 
     @property
     def set_in_use(self) -> NeuronSet | None:

@@ -8,6 +8,7 @@ from html import escape
 
 import gradio as gr
 
+from steering.bundled import REAL_MODEL
 from steering.loading import BUNDLED_MODEL
 from steering.ui.making.panel import PanelParts, lay_out_panel
 from steering.ui.strings import Told, as_html, in_locale, say
@@ -42,6 +43,7 @@ def head_html(model: str, *, has_set: bool, locale: str = "en") -> str:
     about = ""
     if model == BUNDLED_MODEL:
         about = say("toy", locale, topics=say("toy_topics", locale))
+        about += " " + say("real_model", locale, setting=f"LANGSTEER_MODEL={REAL_MODEL}")
     elif has_set:
         about = say("own_neurons", locale)
     return in_locale(

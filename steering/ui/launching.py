@@ -5,7 +5,6 @@ Knows components and Gradio's server, not what is behind the chat (`serving.py`)
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import gradio as gr
 from starlette.routing import BaseRoute
@@ -30,13 +29,12 @@ _THREADS = 100  # one for each who waits for an answer, and some
 _GOODBYE_S = 1  # that the server has for connections which do not end when it closes
 
 
-def build_page(chat: Chat, *, model: str, neuron_set: Path | None = None) -> gr.Blocks:
+def build_page(chat: Chat, *, model: str) -> gr.Blocks:
     """Return the page, not yet opened.
 
     Args:
         chat: The engine, the neuron set or who makes it, and the limits.
         model: Name to show.
-        neuron_set: Where the set was read from; what was measured with it may lie beside it.
     """
     page = gr.Blocks(title="Langsteer", analytics_enabled=False)
     has_set = chat.neurons is not None
@@ -49,8 +47,8 @@ def build_page(chat: Chat, *, model: str, neuron_set: Path | None = None) -> gr.
                 connect(page, parts, chat, model)
             with gr.Tab(label("tab_compare"), id="compare"):
                 add_compare_tab(page, choices, chat, model=model)
-            with gr.Tab(label("tab_results"), id="results"):
-                add_results_tab(page, choices, chat, model=model, neuron_set=neuron_set)
+            with gr.Tab(label("tab_results"), id="results") as results:
+                add_results_tab(page, results, choices, chat, model=model)
             with gr.Tab(label("tab_inside"), id="inside") as inside:
                 add_inside_tab(inside, parts, chat)
             with gr.Tab(label("tab_about"), id="about") as about:

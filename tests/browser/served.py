@@ -33,8 +33,8 @@ def served_page(
         neuron_set: Where the set is said to lie; what was measured with it lies beside it.
         port: A free one when omitted.
     """
-    chat = Chat(engine or ScriptedEngine(), neurons, 40)  # type: ignore[arg-type]
-    page = build_page(chat, model="bundled", neuron_set=neuron_set)
+    chat = Chat(engine or ScriptedEngine(), neurons, 40, set_path=neuron_set)  # type: ignore[arg-type]
+    page = build_page(chat, model="bundled")
     port = port or free_port()
     open_page(page, name="127.0.0.1", port=port, routes=[Route("/healthz", _say_ready)])
     try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from steering.bundled import BUNDLED_NEURON_SET, BUNDLED_PAPER_SET
+from steering.bundled import NEURON_SETS
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL
 from steering.neuron_set import NeuronSet, StrengthLevel
@@ -151,8 +151,8 @@ def set_facts(neurons: NeuronSet) -> dict[str, str]:
 def find_set_file(neurons: NeuronSet) -> SetFile:
     """Return where a set lies if it comes with the program, else a name, and its hash."""
     sha256 = hash_neuron_set(neurons)
-    for path in (BUNDLED_NEURON_SET, BUNDLED_PAPER_SET):
-        if path.is_file() and _hash_file(path) == sha256:
+    for path in sorted(NEURON_SETS.glob("*.safetensors")):
+        if _hash_file(path) == sha256:
             return SetFile(f"{path.parent.name}/{path.name}", sha256)
     return SetFile(_ELSEWHERE, sha256)
 

@@ -107,7 +107,7 @@ def _begin_page(page: gr.Blocks, parts: Parts, turns: Turns, chat: Chat, model: 
 
     def greet(request: gr.Request) -> Updates:
         locale = locale_of(request)
-        words = head_html(model, has_set=chat.neurons is not None, locale=locale)
+        words = head_html(model, has_set=chat.set_in_use is not None, locale=locale)
         return {head.words: words, parts.chat: gr.Chatbot(placeholder=invitation(model, locale))}
 
     def begin(kept_choices: object, request: gr.Request) -> Updates:

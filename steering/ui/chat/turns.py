@@ -230,25 +230,32 @@ class Turns:
         return {parts.chat: history, parts.records: records} if history else {parts.wish: None}
 
     def look_at_model(self, request: gr.Request | None = None) -> Updates:
-        """Say whether the model is there; once it is, the timer has nothing more to do."""
+        """Say whether the model is there; once its set is known too, the timer ends."""
         parts, locale = self._parts, locale_of(request)
         if not self._chat.engine.is_ready:
             return {
                 parts.head.status: status_html(say("loading", locale)),
                 parts.send: gr.Button(label("loading_model"), interactive=False),
             }
-        return {
-            parts.head.status: status_html(self._model_state(locale)),
-            parts.send: gr.Button(label("send"), interactive=True),
-            parts.head.timer: gr.Timer(active=False),
-        }
-
-    def _model_state(self, locale: str) -> Told:
         try:
             self._chat.engine.model()
         except Exception as err:
-            return tell("failed_load", err, locale)
-        return Told(say("ready", locale))
+            state, is_settled = tell("failed_load", err, locale), True
+        else:
+            maker = self._chat.maker
+            state, is_settled = self._ready(locale), maker is None or not maker.is_looking
+        return {
+            parts.head.status: status_html(state),
+            parts.send: gr.Button(label("send"), interactive=True),
+            parts.head.timer: gr.Timer(active=not is_settled),
+        }
+
+    def _ready(self, locale: str) -> Told:
+        """Say that the model is ready, and what is to be known of the set."""
+        warnings = [
+            say("other_weights", locale, made_for=one.made_for) for one in self._chat.warnings
+        ]
+        return Told(" ".join([say("ready", locale), *warnings]))
 
     def _read_wish(self, values: Values) -> Wish:
         choices = self._parts.choices

@@ -21,6 +21,7 @@ from typing import Literal, TypeAlias
 
 from steering.activation_stats import StatsPhase
 from steering.building import SetOrigin, build_neuron_set
+from steering.bundled import NEURON_SETS
 from steering.calibration import Calibration, expected_answers
 from steering.chunks import ChunkOptions, model_state
 from steering.contrastive import BATCH_ROWS
@@ -49,11 +50,12 @@ from steering.kept_sets import find_kept_set, kept_set_path
 from steering.languages import LANGUAGES, Language
 from steering.lape import LapeParameters
 from steering.loading import LoadedModel
-from steering.neuron_set import NeuronSet
-from steering.neuron_set_file import save_neuron_set
+from steering.neuron_set import NeuronSet, OtherWeights
+from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from steering.pace import Pace, Work
 from steering.partial_results import PartialResults
 from steering.recording import RecordingOptions, record
+from steering.shipped_sets import find_shipped_set
 from steering.steerer import check_set_fits_model
 from steering.steering_plan import NO_STEERING
 from steering.token_choice import Sampling
@@ -100,9 +102,27 @@ class Making:
 class SetMaker:
     """Finds or makes the set of the engine's model; all of it in threads of its own."""
 
-    def __init__(self, engine: Engine, data: Path, languages: Sequence[Language] = ()) -> None:
-        """Name where sets are kept, and the languages of a new one; nothing is begun yet."""
-        self._engine, self._data = engine, data
+    def __init__(
+        self,
+        engine: Engine,
+        data: Path,
+        languages: Sequence[Language] = (),
+        *,
+        shipped: Path = NEURON_SETS,
+        warnings: list[OtherWeights] | None = None,
+    ) -> None:
+        """Name where sets are kept and looked for; nothing is begun yet.
+
+        Args:
+            engine: Loads the model.
+            data: Where sets that were made here are kept.
+            languages: Of a new set; the usual ones when empty.
+            shipped: Where the sets lie that ship with the program.
+            warnings: Gets what is to be said of a set that is found.
+        """
+        self._engine, self._data, self._shipped = engine, data, shipped
+        self._warnings = [] if warnings is None else warnings
+        self._path: Path | None = None
         self._questions = Questions(tuple(languages) or USUAL_LANGUAGES)
         self._calibration = CalibrationSettings()
         self._lock = threading.Lock()
@@ -137,6 +157,17 @@ class SetMaker:
     def neurons(self) -> NeuronSet | None:
         """Return the set once there is one."""
         return self._neurons
+
+    @property
+    def path(self) -> Path | None:
+        """Return where the set lies that is used; None while there is none."""
+        return self._path
+
+    @property
+    def is_looking(self) -> bool:
+        """Say whether it is not known yet if there is a set."""
+        with self._lock:
+            return self._state.stage == "loading"
 
     def state(self) -> Making:
         """Return where it stands."""
@@ -185,14 +216,13 @@ class SetMaker:
         except Exception:  # the page's status says why
             return None
         words = None
-        try:
-            if (found := find_kept_set(self._data, model.identity)) is not None:
-                check_set_fits_model(found, model)
-                self._neurons = found
-                return self._become("ready")
-        except (SteeringError, OSError) as err:  # a damaged file is replaced by what is made
-            log.warning("%s", err)
-            words = trouble("failed_kept_set", NeuronSetFormatError(str(err)))
+        for find in (self._use_kept, self._use_shipped):
+            try:
+                if find(model):
+                    return self._become("ready")
+            except (SteeringError, OSError) as err:  # a damaged file is replaced by what is made
+                log.warning("%s", err)
+                words = trouble("failed_kept_set", NeuronSetFormatError(str(err)))
         try:
             self._become("measuring")
             self._is_seen.wait()
@@ -200,6 +230,29 @@ class SetMaker:
         except Exception as err:
             words = trouble("failed_measuring", err)
         return self._become("offered", words)
+
+    def _use_kept(self, model: LoadedModel) -> bool:
+        """Use the set that was made here for the model, if there is one."""
+        found = find_kept_set(self._data, model.identity)
+        if found is None:
+            return False
+        self._use(found, kept_set_path(self._data, model.identity), model)
+        return True
+
+    def _use_shipped(self, model: LoadedModel) -> bool:
+        """Use the set that ships for the model, if there is one."""
+        shipped = find_shipped_set(model.identity, self._shipped)
+        if shipped is None:
+            return False
+        self._use(load_neuron_set(shipped.path), shipped.path, model)
+        log.info("Using the neuron set '%s'.", shipped.path)
+        return True
+
+    def _use(self, neurons: NeuronSet, path: Path, model: LoadedModel) -> None:
+        if (warning := check_set_fits_model(neurons, model)) is not None:
+            log.warning("%s", warning)
+            self._warnings.append(warning)
+        self._path, self._neurons = path, neurons
 
     def _measure(self) -> None:
         """Time one batch of answers, and one forward pass over its prompts."""
@@ -265,7 +318,7 @@ class SetMaker:
         neurons = with_calibration(neurons, found)
         save_neuron_set(neurons, path)
         partial.remove()
-        self._neurons = neurons
+        self._use(neurons, path, model)
         short = found.short_of(self._calibration.goal.wanted_success)
         return functools.partial(_what_came, made, found.total.success, short)
 

@@ -29,23 +29,24 @@ from steering.ui.wording import tell
 
 
 def add_results_tab(
-    page: gr.Blocks, choices: Choices, chat: Chat, *, model: str, neuron_set: Path | None
+    page: gr.Blocks, tab: gr.Tab, choices: Choices, chat: Chat, *, model: str
 ) -> None:
     """Add what is in the tab; call it inside the tab.
 
     Args:
         page: The page that is being built.
+        tab: The tab itself.
         choices: Those above all tabs.
         chat: The engine, the neuron set or who makes it, and the limits.
         model: Its name.
-        neuron_set: Where the set was read from; None for a set that the page finds or makes.
     """
-    measured = Measurements(chat, model, neuron_set)
+    measured = Measurements(chat, model)
     with gr.Column(elem_classes="results"):
         shown = gr.HTML(padding=False)
         intro = gr.HTML(intro_html("en"), padding=False)
         parts = _lay_out_run(choices)
     page.load(measured.show, None, shown, **QUICK)
+    tab.select(measured.show, None, shown, **QUICK)  # the set may have been found meanwhile
     page.load(_show_intro, None, intro, **QUICK)
     _connect_run(parts, LiveRuns(parts, chat, model))
 
@@ -53,22 +54,23 @@ def add_results_tab(
 class Measurements:
     """What was measured with the set that is loaded, in words for whoever opens the page."""
 
-    def __init__(self, chat: Chat, model: str, neuron_set: Path | None) -> None:
-        self._chat, self._model, self._path = chat, model, neuron_set
+    def __init__(self, chat: Chat, model: str) -> None:
+        self._chat, self._model = chat, model
         self._hashed: tuple[NeuronSet, str] | None = None
 
     def show(self, request: gr.Request | None = None) -> str:
         """Return the results beside the set, or why there are none, as HTML."""
         locale = locale_of(request)
-        if self._path is None:
+        neuron_set = self._chat.path_in_use
+        if neuron_set is None:
             return nothing_html(None, "", locale)
-        path = results_path(self._path)
+        path = results_path(neuron_set)
         try:
             results = read_results(path)
         except SettingsError as err:
             return unread_html(tell("failed_results", err, locale), locale)
         if results is None:
-            return nothing_html(path.name, self._command(self._path), locale)
+            return nothing_html(path.name, self._command(neuron_set), locale)
         return results_html(results, warnings=self._warnings(results, locale), locale=locale)
 
     def _command(self, neuron_set: Path) -> str:
@@ -80,11 +82,12 @@ class Measurements:
     def _warnings(self, results: Results, locale: str) -> list[str]:
         """Say why the results may not hold for what is loaded."""
         warnings = []
-        if results.model != self._model:
+        neurons = self._chat.set_in_use
+        made_for = neurons.metadata.model_id if neurons is not None else self._model
+        if results.model not in (self._model, made_for):
             warnings.append(
                 say("results_other_model", locale, measured=results.model, loaded=self._model)
             )
-        neurons = self._chat.set_in_use
         if results.neuron_set_sha256 is None:
             warnings.append(say("results_unknown_set", locale))
         elif neurons is not None and results.neuron_set_sha256 != self._hash(neurons):

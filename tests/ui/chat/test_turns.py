@@ -15,6 +15,7 @@ from steering.errors import ModelLoadError, NeuronSetMismatchError
 from steering.generation import ReplyUpdate
 from steering.guard import Rewrite
 from steering.languages import LANGUAGES
+from steering.neuron_set import OtherWeights
 from steering.ui.asking import Chat, Wish
 from steering.ui.chat.layout import Parts
 from steering.ui.chat.messages import (
@@ -446,6 +447,16 @@ def test_the_page_says_what_it_waits_for_until_the_model_is_there(
     assert parts.head.timer not in waiting
     assert "ready" in ready[parts.head.status]
     assert ready[parts.head.timer].active is False
+
+
+def test_the_page_says_that_the_set_is_of_other_weights(
+    make_chat: Callable[[ScriptedEngine], Chat], parts: Parts
+) -> None:
+    warned = replace(make_chat(ScriptedEngine()), warnings=[OtherWeights("org/<made>", "loaded")])
+
+    status = Turns(parts, warned, "bundled").look_at_model()[parts.head.status]
+
+    assert "made on other weights of the same model (org/&lt;made&gt;)" in status
 
 
 def test_the_page_says_why_the_model_is_not_there(

@@ -19,12 +19,13 @@ from steering.jobs import GenerationRequest
 from steering.kept_sets import kept_set_path
 from steering.loading import LoadedModel
 from steering.methods import SteeringRequest, make_plan
-from steering.neuron_set import NeuronSet
+from steering.neuron_set import NeuronSet, OtherWeights
+from steering.neuron_set_file import save_neuron_set
 from steering.steering_plan import NO_STEERING
 from steering.ui.making.maker import Making, SetMaker, Stage
 from tests.scripted_answers import script_answers
 from tests.texts import TEXTS
-from tests.toy import EN, FR, JA
+from tests.toy import EN, FR, JA, make_toy_set
 
 WAIT_S = 120  # far above what anything here takes: other work may hold the processor
 LANGUAGES = (EN, FR, JA)  # of 64 questions each: four batches
@@ -349,3 +350,65 @@ def test_a_model_that_does_not_load_gets_no_offer(engine: AnsweringEngine, tmp_p
     maker.start()
 
     assert maker.state().stage == "loading"
+
+
+def ship(folder: Path, model: LoadedModel, *, moved: float = 0.0) -> LoadedModel:
+    """Ship a set of a model; return the model with norms that are so far from the set's."""
+    norms = 7 + torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
+    neurons = make_toy_set(replace(model.identity, norm_weights=norms, model_id="org/shipped"))
+    save_neuron_set(neurons, folder / "shipped.safetensors")
+    identity = replace(model.identity, norm_weights=norms + moved)
+    return replace(model, identity=identity)
+
+
+@pytest.mark.parametrize("moved", [0.0, 0.1])
+def test_the_set_that_ships_for_the_model_is_used_at_once(
+    moved: float, load_tiny: Callable[..., LoadedModel], tmp_path: Path
+) -> None:
+    model = ship(tmp_path, load_tiny("llama"), moved=moved)
+    warnings: list[OtherWeights] = []
+    maker = SetMaker(
+        AnsweringEngine(model),
+        tmp_path / "data",
+        shipped=tmp_path,
+        warnings=warnings,  # type: ignore[arg-type]  # all that it needs
+    )
+    assert maker.is_looking
+
+    maker.begin()
+    state = wait_for(maker, "ready", "offered")
+
+    assert state == Making("ready")
+    assert not maker.is_looking
+    assert maker.path == tmp_path / "shipped.safetensors"
+    assert maker.neurons is not None
+    assert [one.made_for for one in warnings] == (["org/shipped"] if moved else [])
+
+
+def test_a_set_that_was_made_here_comes_before_the_one_that_ships(
+    load_tiny: Callable[..., LoadedModel], tmp_path: Path
+) -> None:
+    model = ship(tmp_path, load_tiny("llama"))
+    path = kept_set_path(tmp_path / "data", model.identity)
+    save_neuron_set(make_toy_set(model.identity), path)
+    maker = SetMaker(AnsweringEngine(model), tmp_path / "data", shipped=tmp_path)  # type: ignore[arg-type]  # all that it needs
+
+    maker.begin()
+    wait_for(maker, "ready", "offered")
+
+    assert maker.path == path
+
+
+def test_a_damaged_set_that_was_made_here_does_not_hide_the_one_that_ships(
+    load_tiny: Callable[..., LoadedModel], tmp_path: Path
+) -> None:
+    model = ship(tmp_path, load_tiny("llama"))
+    path = kept_set_path(tmp_path / "data", model.identity)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    maker = SetMaker(AnsweringEngine(model), tmp_path / "data", shipped=tmp_path)  # type: ignore[arg-type]  # all that it needs
+
+    maker.begin()
+    wait_for(maker, "ready", "offered")
+
+    assert maker.path == tmp_path / "shipped.safetensors"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -159,24 +160,28 @@ def test_little_is_not_called_nothing(rate: float, shown: str) -> None:
     assert percent(rate) == shown
 
 
+def measurements(chat: Chat, neuron_set: Path, model: str) -> Measurements:
+    return Measurements(replace(chat, set_path=neuron_set), model)
+
+
 def test_the_tab_warns_of_another_set_and_another_model(
     neuron_set: Path, chat: Chat, toy_set: NeuronSet
 ) -> None:
     write(neuron_set, FILE)
-    assert "another neuron set" in Measurements(chat, "bundled", neuron_set).show()
-    assert "the loaded one is org/x" in Measurements(chat, "org/x", neuron_set).show()
+    assert "another neuron set" in measurements(chat, neuron_set, "bundled").show()
+    assert "the loaded one is org/x" in measurements(chat, neuron_set, "org/x").show()
 
     write(neuron_set, FILE | {"neuron_set_sha256": hash_neuron_set(toy_set)})
-    assert "✗" not in Measurements(chat, "bundled", neuron_set).show()
+    assert "✗" not in measurements(chat, neuron_set, "bundled").show()
 
     write(neuron_set, {key: value for key, value in FILE.items() if "sha256" not in key})
-    assert "does not say with which neuron set" in Measurements(chat, "bundled", neuron_set).show()
+    assert "does not say with which neuron set" in measurements(chat, neuron_set, "bundled").show()
 
 
 def test_the_tab_says_how_results_are_made_where_there_are_none(
     neuron_set: Path, chat: Chat
 ) -> None:
-    shown = Measurements(chat, "org/a model", neuron_set).show()
+    shown = measurements(chat, neuron_set, "org/a model").show()
 
     assert "no toy.forcing.json beside it" in shown
     command = (
@@ -184,13 +189,13 @@ def test_the_tab_says_how_results_are_made_where_there_are_none(
     )
     assert command in shown.replace("&#x27;", "'")
     assert str(neuron_set.parent) not in shown
-    assert "Nobody has measured" in Measurements(chat, "org/x", None).show()
+    assert "Nobody has measured" in Measurements(chat, "org/x").show()
 
 
 def test_a_damaged_file_is_said_in_words_and_nothing_else(neuron_set: Path, chat: Chat) -> None:
     write(neuron_set, "<script>")
 
-    shown = Measurements(chat, "bundled", neuron_set).show()
+    shown = measurements(chat, neuron_set, "bundled").show()
 
     assert "✗ 'toy.forcing.json' cannot be shown" in shown
     assert "<script" not in shown

@@ -1,0 +1,50 @@
+"""`update-set`: adds its model's norms to an older neuron set; nothing is recorded again."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steering.building import update_neuron_set
+from steering.cli.arguments import (
+    add_model_arguments,
+    check_set,
+    check_writable,
+    load_chosen_model,
+)
+from steering.neuron_set_file import load_neuron_set, save_neuron_set
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+
+def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser(
+        "update-set", help="add a model's norms to an older neuron set, without recording again"
+    )
+    parser.add_argument("set", type=Path, help="a .safetensors file made by build-set")
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--model-id",
+        help="name that the set gives its model, such as the hub id of a folder's (default: as it "
+        "is)",
+    )
+    parser.add_argument("--out", type=Path, help="file to write (default: the set itself)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read the set, check that it is the model's, and write it."""
+    out = options.out or options.set
+    check_writable(out)
+    neurons = load_neuron_set(options.set)
+    model = load_chosen_model(options)
+    check_set(neurons, model)
+    updated = update_neuron_set(neurons, model.identity)
+    if options.model_id is not None:
+        about = updated.metadata.model_copy(update={"model_id": options.model_id})
+        updated = replace(updated, metadata=about)
+    save_neuron_set(updated, out)
+    print(f"Wrote '{out}'.")
+    return 0
