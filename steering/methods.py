@@ -123,7 +123,7 @@ METHODS: Mapping[str, Method] = {
 }
 # Steers the whole answer, three quarters up: on Qwen2.5-Coder 0.5B and 1.5B this got every
 # language, where steering the onset alone got none (docs/log.md).
-UNCALIBRATED_METHOD = "lape-pull/answer@1+subspace/D0.75/answer@1+penalty@0.1"
+UNCALIBRATED_METHOD = "lape-pull/gate/answer@1+subspace/D0.75/answer@1+penalty@0.1"
 DEFAULT_STRENGTHS: Mapping[StrengthLevel, float] = {"gentle": 0.6, "normal": 1.0, "strong": 1.4}
 
 _SITES: tuple[Site, ...] = ("gate", "value", "residual")
