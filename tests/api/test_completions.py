@@ -17,6 +17,7 @@ from steering.conversation import Message
 from steering.errors import EngineClosedError, GenerationError, OutOfMemoryError, QueueFullError
 from steering.languages import LANGUAGES
 from steering.neuron_set import NeuronSet
+from steering.steering_plan import NO_STEERING
 from tests.api.serving import FailingEngine, is_free_soon, make_service, served
 from tests.started import wait_for
 from tests.ui.scripted import ENGLISH, FRENCH, ScriptedEngine
@@ -53,7 +54,7 @@ def test_without_steering_the_model_answers_as_it_is(
     assert answer.choices[0].message.content == ENGLISH
     report = answer.model_extra["steering"]
     assert (report["language"], report["verdict"], report["detected"]) == (None, None, "en")
-    assert not engine.requests[0].plans[0].edits
+    assert engine.requests[0].plans == (NO_STEERING,)
 
 
 @pytest.mark.parametrize("model", ["langsteer:fr", "org/toy:fr", "langsteer:FR-ca"])
@@ -66,7 +67,7 @@ def test_a_language_may_stand_behind_the_name_of_the_model(
     assert answer.choices[0].message.content == FRENCH
     assert answer.model_extra["steering"]["language"] == "fr"
     by_name, by_field = (request.plans[0] for request in engine.requests)
-    assert by_name.edits.keys() == by_field.edits.keys()
+    assert by_name.pulls.keys() == by_field.pulls.keys() != set()
 
 
 def test_name_and_field_may_say_the_same_or_complete_each_other(
@@ -78,8 +79,8 @@ def test_name_and_field_may_say_the_same_or_complete_each_other(
         )
         assert answer.model_extra["steering"]["language"] == "fr"
 
-    normal, strong = (next(iter(r.plans[0].edits.values())).shift for r in engine.requests)
-    assert strong.norm() > normal.norm() > 0
+    normal, strong = (request.plans[0].repetition_penalty for request in engine.requests)
+    assert strong > normal > 1
 
 
 def test_an_answer_in_another_language_is_told_as_such(client: OpenAI, http: httpx.Client) -> None:

@@ -37,7 +37,7 @@ def test_no_language_and_no_steering_leave_the_model_alone(
 
 def test_a_stronger_level_edits_more(chat: Chat, engine: ScriptedEngine) -> None:
     for level in ("gentle", "strong"):
-        last_of(chat, replace(FR, level=level))
+        last_of(chat, replace(FR, level=level, method="lape"))
     gentle, strong = (
         sum(float(edit.shift.abs().sum()) for edit in request.plans[0].edits.values())
         for request in engine.requests

@@ -84,7 +84,7 @@ def test_few_rows_are_asked_at_once_each_with_its_own_plan_and_guard(
     assert [len(request.plans) for request in engine.requests] == [4, 4, 2]
     for request in engine.requests:
         assert all(plan == NO_STEERING for plan in request.plans[::2])
-        assert all(plan.edits for plan in request.plans[1::2])
+        assert all(plan.edits or plan.pulls for plan in request.plans[1::2])
         assert [guard is None for guard in request.guards] == [True, False] * (
             len(request.plans) // 2
         )
