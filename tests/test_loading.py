@@ -79,6 +79,7 @@ def test_every_family_loads_and_says_which_it_is(family: str, tiny_model_dir: Ma
         hidden_size=32,
         tokenizer_sha256=hash_tokenizer(loaded.tokenizer),
         experts=expert_count(loaded.model.config),
+        vocabulary=loaded.model.get_input_embeddings().num_embeddings,
     )
 
 
