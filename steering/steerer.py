@@ -70,8 +70,8 @@ class Steerer:
     """Steers a model while it is open: `with Steerer(model, neurons, languages=["fr", None]):`.
 
     Changes what the model computes, in every thread, until exit. One language per batch row;
-    None leaves its row alone, bit for bit. Activations alone: a `tokens` step of the method is
-    about logits and prompts, and left to `generate_conversations`, which takes plans.
+    None leaves its row alone, bit for bit. Edits activations only: the `tokens` and `penalty` steps
+    of a method act on logits and take effect in `generate_conversations`, which takes plans.
     """
 
     def __init__(
