@@ -23,7 +23,7 @@ from steering.cli.bundled_prompts import held_out_prompts
 from steering.conversation import Message
 from steering.detection import identify_reply
 from steering.engine import Engine
-from steering.everyday_prompts import everyday_prompts
+from steering.everyday_prompts import PROMPTS_TO_MEASURE, everyday_prompts
 from steering.languages import Language, parse_language
 from steering.loading import BUNDLED_MODEL, load_model
 from steering.neuron_set_file import load_neuron_set
@@ -32,7 +32,6 @@ from steering.ui.asking import Chat, Wish
 QUESTIONS, TOKENS = 60, 24
 LIMIT_RATIO, WANTED_SHARE = 1.5, 0.95
 _WORDS_LETTERS = 8  # what the guard needs of a script that languages share
-_PROMPT_PLACE = 100  # of the everyday prompts; sets may be made of those before
 _MOMENTS = {
     "page": "first text on the page",
     "stream": "first text of a stream",
@@ -73,7 +72,8 @@ def make_questions(
     for number in range(count):
         source, target = pairs[number % len(pairs)]
         prompts = everyday_prompts(source)
-        questions.append(Question(prompts[(_PROMPT_PLACE + number) % len(prompts)], target))
+        place = PROMPTS_TO_MEASURE[number % len(PROMPTS_TO_MEASURE)]
+        questions.append(Question(prompts[place], target))
     return questions
 
 

@@ -197,10 +197,11 @@ class Batch:
     def _last_column(self, columns: int) -> Tensor | int:
         """Return what to give as `logits_to_keep`.
 
-        Not 1 for several columns: the slice that transformers takes then isn't contiguous, and
-        torch 2.13 copies the whole head for it (7 s for 152,000 tokens in bfloat16 on a CPU).
+        On a CPU not 1 for several columns: the slice that transformers takes then isn't contiguous,
+        and torch 2.13 copies the whole head for it (10 s for 152,000 tokens in bfloat16).
         """
-        return 1 if columns == 1 else torch.tensor([columns - 1], device=self._device)
+        is_one = columns == 1 or self._device.type != "cpu"
+        return 1 if is_one else torch.tensor([columns - 1])
 
     def _join(self, cache: DynamicCache, width: int) -> None:
         """Put the cache of new rows under that of the others, both as wide as the wider one."""

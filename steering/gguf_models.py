@@ -76,8 +76,11 @@ def find_gguf(name: str, revision: str | None) -> GgufFile:
             f"Cannot load model '{name}': there is no such file. Expected a GGUF file, or "
             "'org/repo:file.gguf' for one on the hub; check the spelling."
         )
-    with path.open("rb") as file:
-        magic = file.read(4)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as err:
+        raise _unreadable(name, err) from err
     if magic != b"GGUF":
         raise ModelLoadError(
             f"Cannot load model '{name}': it is not a GGUF file, because it does not begin with "
@@ -105,12 +108,25 @@ def hash_content(file: GgufFile) -> str:
 
     All of it, because nothing less tells a damaged download from a whole one; it takes a fraction
     of the time that reading the converted weights does.
+
+    Raises:
+        ModelLoadError: If the file can't be read.
     """
     digest = hashlib.sha256()
-    with file.path.open("rb") as content:
-        while block := content.read(2**20):
-            digest.update(block)
+    try:
+        with file.path.open("rb") as content:
+            while block := content.read(2**20):
+                digest.update(block)
+    except OSError as err:
+        raise _unreadable(file.name, err) from err
     return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _unreadable(name: str, err: OSError) -> ModelLoadError:
+    return ModelLoadError(
+        f"Cannot read the model file '{name}': {err.strerror or err}. Check that it is still there "
+        "and that you may read it."
+    )
 
 
 def convert_gguf(
@@ -274,7 +290,7 @@ def _reporting(progress: ConversionProgress) -> Iterator[None]:
 
     set_hook = getattr(logging, "set_tqdm_hook", lambda _: None)  # older releases have none
     names = vars(own)
-    before_bar = names["tqdm"]
+    before_bar = names.get("tqdm")
     before_hook = set_hook(lambda _, args, kwargs: make(*args, **kwargs))
     names["tqdm"] = make
     try:

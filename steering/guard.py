@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Times the set's strongest level, after that level itself: what was calibrated is for the usual
-# prompt, and a passage that drifted is not one. Beyond it real models loop, and one that a method
-# does not move at this it does not move at all: on Qwen2.5-Coder-0.5B a pull that gets 6 of 12
+# prompt, and a passage that drifted is not one. Beyond it real models loop, and a passage
+# that resists this resists any: on Qwen2.5-Coder-0.5B a pull that gets 6 of 12
 # answers gets 12 at 1.4 times its strength, and 12 worse ones at twice that.
 _BEYOND_STRONGEST = 1.5
 # What is added to the hardest plan of edits: more than any logit was ahead by (`token_bias.py` has
@@ -353,7 +353,7 @@ class Guard:
         is_certain = self._is_clear and self._settled == len(self._marks) - 1
         if keep is not None or any(rewrite.is_kept for rewrite in self._rewrites):
             return keep
-        if not text and self._attempts:  # nothing is no answer, although it drifts nowhere
+        if not text and self._attempts:  # an empty answer isn't off target, but it isn't an answer
             return self._drop(0, text, tokens, None)
         if is_certain:
             return None

@@ -124,6 +124,7 @@ METHODS: Mapping[str, Method] = {
 # Steers the whole answer, three quarters up: on Qwen2.5-Coder 0.5B and 1.5B this got every
 # language, where steering the onset alone got none (docs/log.md).
 UNCALIBRATED_METHOD = "lape-pull/gate/answer@1+subspace/D0.75/answer@1+penalty@0.1"
+_OF_EXPERTS = "subspace/D0.75/answer@1+penalty@0.1"
 DEFAULT_STRENGTHS: Mapping[StrengthLevel, float] = {"gentle": 0.6, "normal": 1.0, "strong": 1.4}
 
 _SITES: tuple[Site, ...] = ("gate", "value", "residual")
@@ -165,13 +166,13 @@ def default_method(neurons: NeuronSet) -> str:
     """Return what steers where no method is named: the set's own, else one that suits its means.
 
     `calibrate` gives a set its own. Without one, a set recorded on dialogues gets
-    `UNCALIBRATED_METHOD`, one recorded on text alone `lape-paper`, and an imported set without any
-    means `amplify`.
+    `UNCALIBRATED_METHOD` (in a mixture of experts without its neurons), one recorded on text alone
+    `lape-paper`, and an imported set without any means `amplify`.
     """
     if neurons.metadata.steering_method:
         return neurons.metadata.steering_method
     if "onset" in neurons.residual_means:
-        return UNCALIBRATED_METHOD
+        return UNCALIBRATED_METHOD if neurons.metadata.experts is None else _OF_EXPERTS
     return "lape-paper" if neurons.metadata.has_statistics else "amplify"
 
 

@@ -67,12 +67,21 @@ def pull_in_subspace(
 ) -> SteeringPlan:
     """Pull the language-specific neurons to their means in the target, within the means' span.
 
-    The formula is `LanguageSubspace.pull_to`, layer by layer. Unlike a shift it can't overshoot: a
-    neuron pattern that is already the target's stays as it is, and what doesn't differ between
-    languages is left alone.
+    The formula is `LanguageSubspace.pull_to`, layer by layer. Up to strength 1 it can't overshoot,
+    unlike a shift: a neuron pattern that is already the target's stays as it is. What doesn't
+    differ between languages is left alone.
+
+    Raises:
+        PlanError: If the model is a mixture of experts: the neurons of experts that a token
+            doesn't go to are 0 there, which a pull would take for a pattern to make up for.
 
     Source: ours.
     """
+    if neurons.metadata.experts is not None:
+        raise PlanError(
+            "`lape-pull` can't steer a mixture of experts, where only some neurons run for each "
+            "token. Use `lape` or `subspace`."
+        )
     site, chosen = _ffn_site(where), _in_layers(neurons, _all(neurons), where)
     row = neurons.position(target)
     pulls: dict[Place, SubspacePull] = {}

@@ -328,10 +328,10 @@ class OtherWeights:
     def __str__(self) -> str:
         """Return it in words."""
         return (
-            f"The neuron set was made on other weights of the loaded model, '{self.loaded}': on "
-            f"'{self.made_for}', before or after fine-tuning or rescaling (AWQ). It steers, but "
-            "perhaps too much or too little; check it with `python -m steering evaluate forcing`, "
-            f"or run `python -m steering build-set --model {self.loaded}`."
+            f"The neuron set was made on another copy of '{self.made_for}' than the loaded "
+            f"'{self.loaded}': a fine-tune, or weights that were rescaled for quantisation, as AWQ "
+            "does. It may push too much or too little; check it with `python -m steering evaluate "
+            f"forcing`, or run `python -m steering build-set --from-model --model {self.loaded}`."
         )
 
 
@@ -367,7 +367,7 @@ def check_set_fits(made_for: MadeFor, loaded: "ModelIdentity") -> OtherWeights |
         final, first = _norm_distances(made_for.norm_weights, loaded.norm_weights)
         sizes = {loaded.vocabulary, made_for.vocabulary} - {None}
         is_apart = max(final, first) > _SAME_WEIGHTS or len(sizes) == 2
-        is_warned = is_apart or other["weights"] or other["names"]
+        is_warned = is_apart
         other = {"shapes": other["shapes"], "final norms": final > _SAME_MODEL}
     if any(other.values()):
         differ = "".join(f"; the {what} differ" for what, is_other in other.items() if is_other)

@@ -1,7 +1,7 @@
 """The settings of page and API, read once from the environment: LANGSTEER_* and where to listen.
 
 The default model is the bundled one. On a Hugging Face Space, where the hub is near, it is a real
-one: a larger one in 4-bit where there is a GPU.
+one: a larger one where there is a GPU.
 """
 
 import difflib

@@ -221,8 +221,8 @@ def _pull_on(earlier: SubspacePull, later: SubspacePull) -> SubspacePull:
     """Return the pull that does what two do one after the other."""
     if not is_same_subspace(earlier, later):
         raise PlanError(
-            "Two pulls at one place are in different subspaces. Expected one; take both from the "
-            "same neuron set."
+            "Two pulls at one place act on different neurons or in different subspaces. Give them "
+            "different phases, layers or sites, and take both from the same neuron set."
         )
     rest = 1 - later.share
     share = 1 - (1 - earlier.share) * rest

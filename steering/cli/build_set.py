@@ -135,8 +135,7 @@ def _add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-calibrate",
         action="store_true",
-        help="of --from-model: leave out the last part, which tries out how to steer with the set "
-        "and writes that into it, as `calibrate` does",
+        help="of --from-model: skip the calibration at the end",
     )
 
 

@@ -73,8 +73,8 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "--methods",
         default="",
         help="to choose from, with commas between; D0.75 stands for the layer at that depth, L* "
-        f"for each of {len(DEPTHS)} layers in turn (default: pulls at {len(DEPTHS)} depths, with "
-        "and without neurons)",
+        f"for each of {len(DEPTHS)} layers in turn (default: pulls at 0.7 to 0.8 "
+        "of the depth, with and without neurons, and neurons alone)",
     )
     parser.add_argument("--success", type=float, default=0.99, help="share that normal is to reach")
     parser.add_argument(

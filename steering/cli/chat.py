@@ -34,7 +34,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--no-guard",
         action="store_true",
-        help="do not write a passage again that is in another language",
+        help="don't rewrite passages that come in another language",
     )
     parser.set_defaults(run=run)
 

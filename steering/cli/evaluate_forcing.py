@@ -146,6 +146,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.count is not None:
         check_at_least(1, count=options.count)
     check_seed(seed=options.seed)
+    _sampling(options)  # refuses what makes no sense before the model is loaded
     for path in filter(None, (options.json, options.replies)):
         check_writable(path)
     for path in filter(None, (options.plot, options.matrix_plot)):

@@ -40,15 +40,20 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Read the files and write the page."""
     check_writable(options.out)
-    files = {path: read_forcing_numbers(path) for path in options.files}
-    first = next(iter(files.values()))
-    for path, one in files.items():
+    files = [(path, read_forcing_numbers(path)) for path in options.files]
+    first = files[0][1]
+    for path, one in files:
         if (one.model, one.weights_sha256) != (first.model, first.weights_sha256):
             raise SettingsError(
                 f"'{path}' was measured on '{one.model}', but '{options.files[0]}' on "
                 f"'{first.model}'. Expected files of one model; write a page for each."
             )
-    sections = {_heading(path, one): one for path, one in files.items()}
+    sections = {_heading(path, one): one for path, one in files}
+    if len(sections) < len(files):
+        raise SettingsError(
+            "Two of the files have the same name and the same kind of prompts, so their sections "
+            "would have one heading. Rename one of them."
+        )
     title = options.title or Path(first.model).name
     write_text(options.out, forcing_page(sections, title=title))
     print(f"Wrote '{options.out}'.")

@@ -19,6 +19,8 @@ from steering.guard import Rewrite
 from steering.languages import LANGUAGES, Language
 from steering.whole_files import replacing
 
+# What a damaged line can raise: bad JSON, a missing field, a huge number, thousands of brackets.
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 _FILE_FORMAT = "langsteer-replies"
 _VERSION = 1
 
@@ -150,7 +152,7 @@ class KeptReplies:
             header = json.loads(lines[0])
             is_ours = header["format"] == _FILE_FORMAT and header["version"] == _VERSION
             about = dict(header["about"])
-        except (ValueError, KeyError, TypeError):
+        except _DAMAGED:
             is_ours, about = False, {}
         if not is_ours:
             raise self._refuse("is damaged, or holds something else")
@@ -159,7 +161,7 @@ class KeptReplies:
         for number, line in enumerate(lines[1:], start=2):
             try:
                 self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as err:
+            except _DAMAGED as err:
                 raise self._refuse(f"is damaged in line {number}") from err
 
     def _take(self, row: dict[str, Any]) -> None:

@@ -71,12 +71,13 @@ def _read(path: Path, identity: str) -> dict[str, dict[str, ReplyScore]]:
             name: {number: _from_row(row) for number, row in of_prompts.items()}
             for name, of_prompts in content["scores"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+            RecursionError):  # fmt: skip
         is_same, scores = False, {}
     if not is_same:
         raise SettingsError(
-            f"'{path}' holds measurements of another set, other prompts, or is damaged. Expected "
-            "those of this command; delete it, or name another file with `--measured`."
+            f"'{path}' holds measurements of another set or other prompts, or is damaged. Expected "
+            "those of this command; delete it to measure again."
         )
     return scores
 

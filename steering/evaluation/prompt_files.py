@@ -174,9 +174,7 @@ def _read_files(
     if guessed:
         notes.append(f"In a language that was guessed, as the file does not name it: {guessed}.")
     if asking := sum(prompt.text == prompt.instructed_text for prompt in prompts):
-        notes.append(
-            f"Asking for the language themselves, without an instruction of ours: {asking}."
-        )
+        notes.append(f"{asking} prompts already ask for the language; no instruction was added.")
     return PromptFile(tuple(prompts), tuple(notes), form)
 
 

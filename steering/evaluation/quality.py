@@ -116,9 +116,9 @@ def _mean_losses(model: LoadedModel, rows: Sequence[_Row], *, keeps_last: bool) 
         ids[row, :end] = torch.tensor(prompt + reply)
         attention[row, :end] = 1
     first = max(0, min(len(prompt) for prompt, _ in rows) - 1) if keeps_last else 0
-    # Not a number: the slice that transformers takes then isn't contiguous, and torch 2.13 copies
-    # the whole head for it, which takes seconds per batch in bfloat16 on a CPU.
-    kept = torch.arange(first, width, device=device)
+    # On a CPU not a number: the slice that transformers takes then isn't contiguous, and torch 2.13
+    # copies the whole head for it, which takes seconds per batch in bfloat16.
+    kept = torch.arange(first, width) if device.type == "cpu" else width - first
     with torch.inference_mode():
         logits: Tensor = model.model(
             input_ids=ids.to(device),

@@ -69,7 +69,6 @@ def test_the_server_answers_in_the_chosen_language(tmp_path: Path, suffix: str) 
         pytest.importorskip("gguf")
     settings = {
         "LANGSTEER_MODEL": str(model_path(suffix)),
-        "LANGSTEER_NEURON_SET": str(NEURON_SET),
         "LANGSTEER_DATA": str(tmp_path),
     }
     codes = [code for code in ("fr", "ja", "de") if code in load_neuron_set(NEURON_SET)

@@ -82,9 +82,7 @@ class ScriptedEngine:
         message = request.conversations[0][-1].content
         if "fail" in message:
             raise RuntimeError("a secret of the program")
-        scripts = [
-            self.steered if plan.edits or plan.pulls else ENGLISH for plan in request.plans
-        ]
+        scripts = [self.steered if plan.edits or plan.pulls else ENGLISH for plan in request.plans]
         if "echo" in message:
             scripts = [message] * rows
         words = [script.split()[: 1 if "short" in message else None] for script in scripts]
