@@ -446,7 +446,7 @@ def test_without_a_named_set_the_one_that_ships_for_the_model_is_used_and_said(
 
     notes = capsys.readouterr().err
     assert f"note: using the neuron set '{shipped / 'org-model.safetensors'}'" in notes
-    assert "note: The neuron set was made on other weights" in notes
+    assert "note: The neuron set was made on another copy" in notes
 
 
 def test_chat_refuses_a_base_model(

@@ -196,7 +196,7 @@ def test_a_set_of_other_weights_is_used_and_said(
     _load(settings, make_toy_set(replace(identity, norm_weights=norms)), warnings)
 
     assert [one.made_for for one in warnings] == [str(folder)]
-    assert "made on other weights" in caplog.text
+    assert "made on another copy" in caplog.text
 
 
 def test_a_set_of_a_sibling_is_refused_on_the_console_and_the_page(
