@@ -345,7 +345,7 @@ def test_bad_input_of_compare_sets_gets_one_plain_message(
     assert_one_plain_line(error)
 
 
-def test_a_set_of_another_way_is_of_version_four_and_lape_s_of_three(
+def test_sets_with_their_models_norms_are_of_version_five(
     two_sets: list[str],
 ) -> None:
     versions = []
@@ -354,4 +354,4 @@ def test_a_set_of_another_way_is_of_version_four_and_lape_s_of_three(
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         versions.append(json.loads(header["__metadata__"]["langsteer"])["version"])
 
-    assert versions == [3, 4]
+    assert versions == [5, 5]

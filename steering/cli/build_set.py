@@ -158,6 +158,7 @@ def _add_selection_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Build the set and write it; with several processes the first one does."""
     phase = _check_options(options)
+    _lape_parameters(options)  # refuses what makes no sense before anything is recorded
     outs = find_outs(options.out, read_ways(options))
     imported = _load_imported(options)
     languages = _choose_languages(options, imported)
@@ -205,9 +206,7 @@ def _make_sets(
 ) -> "Iterator[tuple[ChoosingWay, NeuronSet, str]]":
     """Yield the sets of a recording, each with the way it was chosen in, and that in words."""
     origin = describe_origin(corpora, recording, options)
-    parameters = LapeParameters(
-        options.prob_quantile, options.select_fraction, options.membership_quantile
-    )
+    parameters = _lape_parameters(options)
     if imported:
         (way,) = read_ways(options)
         neurons = complete_neuron_set(
@@ -225,6 +224,12 @@ def _make_sets(
         )  # fmt: skip
         how = f"selected on {phase}"
         yield way, neurons, how if choice is None else f"{how} by {way}"
+
+
+def _lape_parameters(options: argparse.Namespace) -> LapeParameters:
+    return LapeParameters(
+        options.prob_quantile, options.select_fraction, options.membership_quantile
+    )
 
 
 def _plan(options: argparse.Namespace, questions: Questions) -> Outlook:
