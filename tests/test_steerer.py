@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from steering.architectures import expert_count
 from steering.errors import (
     NeuronSetMismatchError,
     PlanError,
@@ -109,7 +110,10 @@ def test_row_without_steering_beside_a_steered_one_is_bitwise_unchanged(
         clock.start_at(2)
         logits = run(tiny_model)
 
-    assert torch.equal(logits[1], base[1])
+    if expert_count(tiny_model.config) is None:
+        assert torch.equal(logits[1], base[1])
+    else:  # rows share the products of an expert, whose last bits depend on how many go there
+        assert are_close(logits[1], base[1])
     assert not are_close(logits[0], base[0])
 
 
