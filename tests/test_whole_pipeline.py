@@ -201,7 +201,7 @@ def stop_after(
     [
         (["--methods", "guess"], "Unknown steering method 'guess'"),
         (["--methods", ","], "`--methods` is ','"),
-        (["--methods", "lape/L9"], "Cannot edit layer '9'"),
+        (["--methods", "lape/L9"], "Cannot edit layer 9"),
         (["--strengths", "nan"], "`--strengths` is 'nan'"),
         (["--strengths", "0,1"], "`--strengths` is '0,1'"),
         (["--success", "2"], "`--success` is '2.0'"),
