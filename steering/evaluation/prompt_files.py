@@ -174,7 +174,9 @@ def _read_files(
     if guessed:
         notes.append(f"In a language that was guessed, as the file does not name it: {guessed}.")
     if asking := sum(prompt.text == prompt.instructed_text for prompt in prompts):
-        notes.append(f"{asking} prompts already ask for the language; no instruction was added.")
+        notes.append(
+            f"Prompts that already ask for the language, with no instruction added: {asking}."
+        )
     return PromptFile(tuple(prompts), tuple(notes), form)
 
 

@@ -230,7 +230,7 @@ def test_scores_of_another_calibration_and_damaged_ones_are_refused(
     prompts = tuning_prompts(neurons.languages)
     calibrate(model, neurons, prompts, "lape", kept=kept)
 
-    with pytest.raises(SettingsError, match="of another set, other prompts"):
+    with pytest.raises(SettingsError, match="of another set or other prompts"):
         calibrate(model, neurons, prompts[:20], "lape", kept=kept)
     kept.write_text(kept.read_text()[:-20])
     with pytest.raises(SettingsError, match="or is damaged"):

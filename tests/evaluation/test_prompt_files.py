@@ -121,7 +121,9 @@ def test_crosslingual_rows_of_lcb_are_english_and_ask_for_the_language_themselve
 
     text = "Use French. Name a bird."
     assert read.prompts == (ForcingPrompt(text, text, EN, FR, source="mine"),)
-    assert read.notes == ("Asking for the language themselves, without an instruction of ours: 1.",)
+    assert read.notes == (
+        "Prompts that already ask for the language, with no instruction added: 1.",
+    )
 
 
 def test_folders_of_lcb_are_read_whatever_their_depth(tmp_path: Path) -> None:

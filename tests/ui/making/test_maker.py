@@ -187,7 +187,7 @@ def test_a_made_set_is_used_at_once_and_found_at_the_next_start(
 
     assert state.stage == "ready", state
     assert "English 64 of 64" in words_of(state)
-    assert "Tried out: " in words_of(state)
+    assert "In a trial, " in words_of(state)
     assert words_of(state).endswith("Least reliable: English, Japanese.")
     assert len(engine.finished) == BATCHES
     assert engine.calls > BATCHES  # every recorded pass is one of the engine's
