@@ -83,8 +83,8 @@ def _penalise_repetition(
 ) -> SteeringPlan:
     """Return the plan of a repetition penalty of 1 + strength, whatever the language.
 
-    Pushed hard, small models repeat themselves. The makers of Qwen2.5 recommend 1.1 for 0.5B and
-    1.5B anyway, which a GGUF file forgets.
+    Pushed hard, small models repeat themselves, and a GGUF file forgets the penalty that a model's
+    makers may recommend.
 
     Source: Keskar et al. 2019, arXiv 1909.05858, section 4.1.
     """
