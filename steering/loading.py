@@ -94,17 +94,13 @@ def load_model(
     """Load a model and its tokenizer from the hub, a folder, a GGUF file, or the bundled one.
 
     Args:
-        name: Hub id such as `org/model`, a folder, a GGUF file, `org/repo:file.gguf` for one on the
-            hub, or `bundled`.
-        quantize: Bits of the weights. When omitted: `nf4`, but none for the bundled model and for
-            a checkpoint that is stored quantised.
-        dtype: Type of activations and of unquantised weights, torch's own or its name (`float32`,
-            `bfloat16`, `float16`). When omitted or `auto`: float32 for the bundled model; under
-            quantisation bfloat16 where the GPU has it, float16 on other GPUs and float32 on the
-            CPU, where embedding and head stay in the checkpoint's 16 bits all the same; else what
-            the checkpoint has.
-        device: Such as `cpu` or `cuda:0`; `auto` spreads a model that is larger than one GPU over
-            all GPUs and memory, which is slow. The GPU when omitted and there is one, else the CPU.
+        name: Hub id, folder, GGUF file (on the hub `org/repo:file.gguf`), or `bundled`.
+        quantize: When omitted `nf4`, but `none` for the bundled model and quantised checkpoints.
+        dtype: Of activations and unquantised weights: torch's own or its name. `auto` when omitted:
+            the checkpoint's (float32 for the bundled model), or under quantisation the GPU's
+            16-bit type, and on the CPU float32 outside embedding and head.
+        device: Such as `cpu` or `cuda:0`; `auto` spreads a model over all GPUs and memory, which is
+            slow. When omitted, the GPU if there is one.
         revision: Branch, tag or commit of the hub; the main branch when omitted.
         data: Where GGUF files are converted to; the person's own data folder when omitted.
         progress: Called while a GGUF file is converted, with the share that is done.
@@ -126,27 +122,28 @@ def load_model(
     tokenizer = _read_tokenizer(source)
     model = _read_weights(source, config, quantize=chosen, dtype=asked_dtype, device=place)
     prepare_experts(model)
-    if chosen == "nf4" and model.device.type == "cpu":
+    if model.device.type == "cpu":
+        _settle_on_cpu(source, model, architecture, is_packed=chosen == "nf4")
+    identity = replace(
+        _identify(name, config),
+        revision=source.revision or folder_revision(Path(source.place)),
+        tokenizer_sha256=hash_tokenizer(tokenizer),
+        norm_weights=read_norm_weights(model, architecture),
+    )
+    return LoadedModel(model, tokenizer, architecture, identity)
+
+
+def _settle_on_cpu(
+    source: _Source, model: PreTrainedModel, architecture: Architecture, *, is_packed: bool
+) -> None:
+    """Pack 4-bit weights the way the CPU's kernel wants them, and give memory back."""
+    from steering.narrow_vocabulary import return_free_memory
+
+    if is_packed:
         layers = model.get_submodule(architecture.layers_path)
         _check_widths(source, layers)
         _pack_weights(layers)
-    identity = ModelIdentity(
-        model_id=name,
-        revision=source.revision or folder_revision(Path(source.place)),
-        architecture=architecture.model_type,
-        layers=layer_count(config),
-        neurons_per_layer=neurons_per_layer(config),
-        hidden_size=hidden_size(config),
-        experts=expert_count(config),
-        tokenizer_sha256=hash_tokenizer(tokenizer),
-        vocabulary=vocabulary_size(config),
-        norm_weights=read_norm_weights(model, architecture),
-    )
-    if place == "cpu":
-        from steering.narrow_vocabulary import return_free_memory
-
-        return_free_memory()
-    return LoadedModel(model, tokenizer, architecture, identity)
+    return_free_memory()
 
 
 def read_identity(name: str, *, revision: str | None = None) -> ModelIdentity:
@@ -161,9 +158,14 @@ def read_identity(name: str, *, revision: str | None = None) -> ModelIdentity:
     """
     source = _find_source(name, revision, needs_weights=False)
     config = _read_config(source, "none")
+    return replace(_identify(name, config), revision=source.revision or "")
+
+
+def _identify(name: str, config: PreTrainedConfig) -> ModelIdentity:
+    """Say what a configuration alone can: no revision, no tokenizer, no norms."""
     return ModelIdentity(
         model_id=name,
-        revision=source.revision or "",
+        revision="",
         architecture=find_architecture(config).model_type,
         layers=layer_count(config),
         neurons_per_layer=neurons_per_layer(config),

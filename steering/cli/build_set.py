@@ -12,7 +12,6 @@ from steering.building import (
     choose_languages,
     complete_neuron_set,
 )
-from steering.calibration import expected_answers
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
@@ -43,6 +42,7 @@ from steering.evaluation.calibrating import (
     CalibrationSettings,
     with_calibration,
 )
+from steering.evaluation.calibration import expected_answers
 from steering.everyday_prompts import everyday_languages
 from steering.from_model import Questions
 from steering.lape import LapeParameters

@@ -12,15 +12,6 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from steering.calibration import (
-    LEVELS,
-    USUAL_STRENGTHS,
-    Calibration,
-    Goal,
-    Measured,
-    Reason,
-    pool_curves,
-)
 from steering.cli.arguments import (
     add_model_arguments,
     check_at_least,
@@ -41,10 +32,13 @@ from steering.evaluation.calibrating import (
     tuning_prompts,
     with_calibration,
 )
+from steering.evaluation.calibration import USUAL_STRENGTHS, Calibration, Goal
 from steering.evaluation.forcing import ForcingPrompt
 from steering.evaluation.plots import check_plot_path, plot_curve
 from steering.evaluation.prompt_files import read_prompts
+from steering.evaluation.reply_scores import Measured, Reason
 from steering.evaluation.report import CurvePoint
+from steering.evaluation.strength_levels import LEVELS, pool
 from steering.languages import Language
 from steering.loading import BUNDLED_MODEL, LoadedModel
 from steering.neuron_set import NeuronSet
@@ -57,6 +51,7 @@ _REASONS: dict[Reason, str] = {
     "unusable": "can't act with this set",
     "hopeless": "far fewer answers in the language",
     "success": "fewer answers in the language",
+    "words": "more answers with words of another language",
     "length": "answers much shorter or longer than usual",
     "looping": "more answers that repeat themselves",
     "likelihood": "less likely text",
@@ -323,5 +318,5 @@ def _mean_curve(found: Calibration) -> list[CurvePoint]:
     """Return the strengths that every language was measured at, all languages together."""
     return [
         CurvePoint(strength, point.success, point.quality_nats)
-        for strength, point in pool_curves(found).items()
+        for strength, point in pool(found.curves).items()
     ]

@@ -1,7 +1,7 @@
 """Calibrates a neuron set on a model: what is asked, how replies are scored, what the set is told.
 
 Used by the command line and the page alike; both may ask in their own way. Which method wins is
-decided in `steering/calibration.py`.
+decided in `steering/evaluation/calibration.py`.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from steering.calibration import (
-    INSTRUCTION,
-    Calibration,
-    Curve,
-    Goal,
-    Rejected,
-    ReplyScore,
-    Step,
-    calibrate,
-)
 from steering.chunks import model_state
 from steering.conversation import Message
 from steering.detection import language_of_prompt
 from steering.errors import PlanError, StatsError
+from steering.evaluation.calibration import (
+    INSTRUCTION,
+    Calibration,
+    Goal,
+    Rejected,
+    Step,
+    calibrate,
+)
 from steering.evaluation.everyday import everyday_tuning_prompts
 from steering.evaluation.forcing import ForcingOutcome, ForcingPrompt, judge_reply
+from steering.evaluation.foreign_words import foreign_words
 from steering.evaluation.kept_scores import KeptScores
 from steering.evaluation.quality import reply_nll_nats
+from steering.evaluation.reply_scores import Curve, ReplyScore
 from steering.generation import answer_conversations
 from steering.languages import Language
 from steering.looping import is_looping
@@ -346,7 +346,7 @@ class _Meter:
             for prompt, reply in zip(batch, replies, strict=True)
         ]
         return [
-            ReplyScore(outcome.is_forced, is_looping(outcome.reply), outcome.tokens, nats)
+            _score(outcome, nats)
             for outcome, nats in zip(outcomes, self._runner.score(outcomes), strict=True)
         ]
 
@@ -368,6 +368,14 @@ class _Meter:
     def _tell(self, answers: int) -> None:
         self._answers += answers
         self._progress(CalibrationProgress(self._step, self._answers, self._total))
+
+
+def _score(outcome: ForcingOutcome, nll_nats: float | None) -> ReplyScore:
+    prompt, reply = outcome.prompt, outcome.reply
+    words = foreign_words(reply, target=prompt.target, prompt_language=prompt.language)
+    return ReplyScore(
+        outcome.is_forced, bool(reply) and not words, is_looping(reply), outcome.tokens, nll_nats
+    )
 
 
 def _identity(

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from steering.calibration import ReplyScore
 from steering.errors import SettingsError
+from steering.evaluation.reply_scores import ReplyScore
 from steering.whole_files import replacing
 
-_FILE_FORMAT = "langsteer-calibration-2"
+_FILE_FORMAT = "langsteer-calibration-3"
 
 
 class KeptScores:
@@ -87,13 +87,15 @@ def _name(method: str, strength: float) -> str:
 
 
 def _to_row(score: ReplyScore) -> list[object]:
-    return [int(score.is_forced), int(score.is_looping), score.tokens, score.nll_nats]
+    flags = (score.is_forced, score.is_pure, score.is_looping)
+    return [*map(int, flags), score.tokens, score.nll_nats]
 
 
 def _from_row(row: list[object]) -> ReplyScore:
-    is_forced, is_looping, tokens, nats = row
+    is_forced, is_pure, is_looping, tokens, nats = row
     return ReplyScore(
         bool(is_forced),
+        bool(is_pure),
         bool(is_looping),
         int(str(tokens)),
         None if nats is None else float(str(nats)),

@@ -11,7 +11,6 @@ import pytest
 
 from steering.activation_stats import ActivationStats
 from steering.building import SetOrigin, build_neuron_set
-from steering.calibration import INSTRUCTION, Calibration
 from steering.errors import PlanError, SettingsError, StatsError
 from steering.evaluation.calibrating import (
     DEFAULT_METHODS,
@@ -27,6 +26,7 @@ from steering.evaluation.calibrating import (
     tuning_prompts,
     with_calibration,
 )
+from steering.evaluation.calibration import INSTRUCTION, Calibration
 from steering.evaluation.forcing import ForcingOutcome, ForcingPrompt
 from steering.everyday_prompts import PROMPTS_TO_TUNE, everyday_prompts
 from steering.languages import LANGUAGES, Language

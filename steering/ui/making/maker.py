@@ -22,7 +22,6 @@ from typing import Literal, TypeAlias
 from steering.activation_stats import StatsPhase
 from steering.building import SetOrigin, build_neuron_set
 from steering.bundled import NEURON_SETS
-from steering.calibration import Calibration, expected_answers
 from steering.chunks import ChunkOptions, model_state
 from steering.contrastive import BATCH_ROWS
 from steering.conversation import Message
@@ -40,6 +39,7 @@ from steering.evaluation.calibrating import (
     tuning_prompts,
     with_calibration,
 )
+from steering.evaluation.calibration import Calibration, expected_answers
 from steering.evaluation.forcing import ForcingOutcome
 from steering.evaluation.proportions import Proportion
 from steering.evaluation.quality import reply_nll_nats

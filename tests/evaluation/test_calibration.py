@@ -8,21 +8,19 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from steering.calibration import (
+from steering.evaluation.calibration import (
     FIRST_PROMPTS,
     INSTRUCTION,
     SEARCH_PROMPTS,
     Calibration,
     Goal,
-    Measured,
-    ReplyScore,
     Step,
     calibrate,
-    choose_best,
-    choose_levels,
 )
 from steering.evaluation.forcing import ForcingPrompt
 from steering.evaluation.proportions import Proportion
+from steering.evaluation.reply_scores import Measured, ReplyScore, choose_best
+from steering.evaluation.strength_levels import choose_levels
 from steering.languages import LANGUAGES, Language
 
 EN, FR, JA = (LANGUAGES[code] for code in ("en", "fr", "ja"))
@@ -45,12 +43,14 @@ class Scripted:
         loops: (method, strength) -> share of looping replies.
         nats: (method, strength) -> likelihood.
         tokens: Length of the replies of a method.
+        mixes: Share of replies of a method with words of another language.
     """
 
     rate: Callable[[str, float, Language], float]
     loops: Callable[[str, float], float] = lambda _method, _strength: 0.0
     nats: Callable[[str, float], float] = lambda _method, _strength: 1.0
     tokens: Mapping[str, int] = field(default_factory=dict)
+    mixes: Mapping[str, float] = field(default_factory=dict)
     asked: dict[tuple[str, float], list[ForcingPrompt]] = field(default_factory=dict)
 
     def __call__(
@@ -71,7 +71,11 @@ class Scripted:
             loops = self.loops(method, strength)
             is_looping = math.floor((number + 1) * loops + 1e-9) > math.floor(number * loops + 1e-9)
             length = self.tokens.get(method, 20)
-            scores.append(ReplyScore(is_forced, is_looping, length, self.nats(method, strength)))
+            mixed = self.mixes.get(method, 0.0)
+            is_pure = math.floor((number + 1) * mixed + 1e-9) == math.floor(number * mixed + 1e-9)
+            scores.append(
+                ReplyScore(is_forced, is_pure, is_looping, length, self.nats(method, strength))
+            )
         return scores
 
     def answers(self, method: str) -> int:
@@ -338,8 +342,29 @@ def test_the_best_of_equals_is_the_first() -> None:
     assert (best, reasons) == ("a", {"b": "likelihood"})
 
 
+def test_words_of_another_language_weigh_more_than_likelihood_and_less_than_success() -> None:
+    def point(success: int, pure: int, nats: float) -> Measured:
+        return Measured(Proportion(success, 48), nats, Proportion(0, 48), 20, Proportion(pure, 48))
+
+    points = {"likely": point(48, 30, 1.0), "pure": point(47, 46, 1.5), "weak": point(24, 48, 0.5)}
+
+    best, reasons = choose_best(points, wanted_success=0.99)
+
+    assert (best, reasons) == ("pure", {"likely": "words", "weak": "success"})
+
+
+def test_a_method_that_mixes_languages_is_given_up() -> None:
+    scripted = of_methods({}, mixes={"mixing": 0.5}, nats=lambda name, _: float(name != "mixing"))
+
+    found = calibrate(scripted, prompts(FR, JA), methods=["mixing", "lape"])
+
+    assert found.method == "lape"
+    assert [(one.method, one.reason) for one in found.rejected] == [("mixing", "words")]
+    assert found.total.pure == Proportion(48, 48)
+
+
 def test_replies_without_a_token_have_no_likelihood() -> None:
-    empty, one = ReplyScore(False, False, 0, None), ReplyScore(True, False, 8, 2.0)
+    empty, one = ReplyScore(False, False, False, 0, None), ReplyScore(True, True, False, 8, 2.0)
 
     assert Measured.of([empty, one]).quality_nats == 2.0
     assert Measured.of([empty]).quality_nats == math.inf
