@@ -7,7 +7,7 @@ activations. Dimension key: L layers, N neurons per layer, H hidden size, V toke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from steering.loading import LoadedModel
+    from steering.neuron_set import NeuronSet
 
 _UNIT_ROWS = 1024  # unit vectors at once; changes memory and speed alone
 
@@ -82,18 +83,58 @@ def read_columns(model: LoadedModel, token_ids: Sequence[int] = ()) -> ColumnTab
     )
 
 
-def _columns(down: nn.Module, neurons: int, dtype: torch.dtype) -> Tensor:
-    """Return what a projection makes of every unit vector, less its bias, float32 (N, H)."""
+def read_column_norms(network: PreTrainedModel, layer: Tensor, index: Tensor) -> Tensor:
+    """Return the norms of some neurons' columns, float32 `(neurons,)`.
+
+    Args:
+        network: Left as it was; hooks of its modules, such as a steerer's, don't run.
+        layer: int64 `(neurons,)`.
+        index: int64 `(neurons,)`.
+    """
+    sites = find_sites(network)
+    norms = torch.zeros(len(layer))
+    with torch.inference_mode():
+        for one in torch.unique(layer).tolist():
+            chosen = layer == one
+            down = sites.down_projections[one]
+            columns = _columns(down, sites.neurons_per_layer, network.dtype, index[chosen])
+            norms[chosen] = columns.norm(dim=1).cpu()
+    return norms
+
+
+def with_column_norms(neurons: NeuronSet, model: LoadedModel) -> NeuronSet:
+    """Return a set that knows how long its neurons' columns are in the model it was made on.
+
+    A mixture of experts, where a neuron has no single down projection, leaves it as it is.
+    """
+    if neurons.metadata.experts is not None:
+        return neurons
+    control = neurons.control
+    if control is not None:
+        norm = read_column_norms(model.model, control.layer, control.index)
+        control = replace(control, column_norm=norm)
+    norm = read_column_norms(model.model, neurons.layer, neurons.index)
+    return replace(neurons, control=control, column_norm=norm)
+
+
+def _columns(
+    down: nn.Module, neurons: int, dtype: torch.dtype, index: Tensor | None = None
+) -> Tensor:
+    """Return what a projection makes of unit vectors, all of them or some, less its bias.
+
+    The result is float32 (N, H). The module's hooks are passed over: a steerer's would edit what
+    is asked.
+    """
+    chosen = torch.arange(neurons) if index is None else index
     device = next(down.parameters()).device
     if device.type == "meta":  # it is brought to where it runs when it runs
         device = torch.device("cpu")
-    bias_H = down(torch.zeros(1, neurons, dtype=dtype, device=device)).float()
+    bias_H = down.forward(torch.zeros(1, neurons, dtype=dtype, device=device)).float()
     parts = []
-    for start in range(0, neurons, _UNIT_ROWS):
-        count = min(_UNIT_ROWS, neurons - start)
-        units = torch.zeros(count, neurons, dtype=dtype, device=device)
-        units[torch.arange(count), torch.arange(start, start + count)] = 1
-        parts.append(down(units).float() - bias_H)
+    for rows in torch.split(chosen, _UNIT_ROWS):
+        units = torch.zeros(len(rows), neurons, dtype=dtype, device=device)
+        units[torch.arange(len(rows)), rows] = 1
+        parts.append(down.forward(units).float() - bias_H)
     return torch.cat(parts)
 
 

@@ -121,9 +121,9 @@ METHODS: Mapping[str, Method] = {
     "tokens": Method(token_bias.bias_tokens, token_bias.EVERY_LOGIT, token_bias.GENTLE_NATS),
     "penalty": Method(_penalise_repetition, token_bias.EVERY_LOGIT, 0.1),
 }
-# Steers the whole answer, three quarters up: on Qwen2.5-Coder 0.5B and 1.5B this got every
+# The whole answer, by neurons and three quarters up: on Qwen2.5-Coder 0.5B and 1.5B this got every
 # language, where steering the onset alone got none (docs/log.md).
-UNCALIBRATED_METHOD = "lape-pull/gate/answer@1+subspace/D0.75/answer@1+penalty@0.1"
+UNCALIBRATED_METHOD = "lape-pull/answer@2+subspace/D0.75/answer@0.5+penalty@0.1"
 _OF_EXPERTS = "subspace/D0.75/answer@1+penalty@0.1"
 DEFAULT_STRENGTHS: Mapping[StrengthLevel, float] = {"gentle": 0.6, "normal": 1.0, "strong": 1.4}
 
@@ -159,7 +159,7 @@ def make_plan(neurons: NeuronSet, request: SteeringRequest) -> SteeringPlan:
         plan = combine_plans(
             plan, _plan_step(step, neurons, request.target, push, source=request.source)
         )
-    return plan
+    return replace(plan, columns=neurons.columns) if plan.edits or plan.pulls else plan
 
 
 def default_method(neurons: NeuronSet) -> str:

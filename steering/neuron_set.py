@@ -4,6 +4,7 @@ Pure data with its checks; how a set is found is `lape.py`, how it is stored `ne
 Dimension key: see `activation_stats.py`. Every language axis follows `NeuronSet.languages`.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -138,6 +139,25 @@ class NeuronSetMetadata(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ColumnNorms:
+    """How long the columns of some neurons in the down projections are: their unit of measure.
+
+    A neuron writes its value times its column into the stream. Weights may be rescaled, as AWQ
+    does, so that columns get longer and values smaller with the same product; norms on both sides
+    say by how much.
+
+    Args:
+        layer: int64 `(neurons,)`.
+        index: int64 `(neurons,)`.
+        norm: Euclidean, float32 `(neurons,)`.
+    """
+
+    layer: Tensor
+    index: Tensor
+    norm: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RandomNeurons:
     """As many random neurons as were selected, in the same layers: the control of every claim.
 
@@ -146,12 +166,14 @@ class RandomNeurons:
         index: int64 `(control,)`; none of them is selected.
         gate_means: Per phase, means at the gate site, float32 `(languages, control)`.
         value_means: Per phase, means at the value site, float32 `(languages, control)`.
+        column_norm: As the set's, float32 `(control,)`.
     """
 
     layer: Tensor
     index: Tensor
     gate_means: Mapping[StatsPhase, Tensor]
     value_means: Mapping[StatsPhase, Tensor]
+    column_norm: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,6 +199,8 @@ class NeuronSet:
             `(languages, selected)`; None in a set of LAPE's.
         norm_weights: Of the model, from `read_norm_weights`, float32 `(2, hidden)`; None where
             they are not known.
+        column_norm: Of each neuron's column in the down projection of the model that was recorded,
+            float32 `(selected,)`; None where it is not known.
     """
 
     metadata: NeuronSetMetadata
@@ -192,6 +216,15 @@ class NeuronSet:
     token_log_odds: Tensor | None = None
     choice_score: Tensor | None = None
     norm_weights: Tensor | None = None
+    column_norm: Tensor | None = None
+
+    @property
+    def columns(self) -> ColumnNorms | None:
+        """Return the norms of the neurons' columns, control neurons included.
+
+        The same object every time, so that what is worked out from it can be kept.
+        """
+        return _columns_of(self)
 
     @property
     def made_for(self) -> "MadeFor":
@@ -265,6 +298,18 @@ class NeuronSet:
                 f"`python -m steering build-set --complete SET --model {self.metadata.model_id}` "
                 "and `--from-model`, `--dialogues` or `--text`."
             )
+
+
+@functools.lru_cache(maxsize=8)
+def _columns_of(neurons: NeuronSet) -> ColumnNorms | None:
+    if neurons.column_norm is None:
+        return None
+    parts = [(neurons.layer, neurons.index, neurons.column_norm)]
+    control = neurons.control
+    if control is not None and control.column_norm is not None:
+        parts.append((control.layer, control.index, control.column_norm))
+    layer, index, norm = (torch.cat(part) for part in zip(*parts, strict=True))
+    return ColumnNorms(layer, index, norm)
 
 
 def difference_from_others(means_KX: Tensor, row: int) -> Tensor:

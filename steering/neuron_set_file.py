@@ -44,6 +44,8 @@ _LOG_ODDS = "token_log_odds"
 _CHOICE_SCORE = "choice_score"
 _NORMS = "norm_weights"
 _NORM_COUNT = 2
+_COLUMN_NORM = "column_norm"
+_CONTROL_COLUMN_NORM = "control_column_norm"
 _SPLIT = ("residual_first", "residual_rest")  # in place of "residual_mean"
 
 
@@ -104,6 +106,7 @@ def load_neuron_set(path: str | Path) -> NeuronSet:
         token_log_odds=tensors.get(_LOG_ODDS),
         choice_score=tensors.get(_CHOICE_SCORE),
         norm_weights=tensors.get(_NORMS),
+        column_norm=tensors.get(_COLUMN_NORM),
     )
 
 
@@ -154,7 +157,7 @@ def _to_bytes(neurons: NeuronSet) -> bytes:
 
 def _lowest_version(neurons: NeuronSet, tensors: Mapping[str, Tensor]) -> int:
     """Return the lowest version that can hold a set, so that older programs read it too."""
-    if _NORMS in tensors or any(name.startswith(_SPLIT) for name in tensors):
+    if _NORMS in tensors or any(name.startswith((*_SPLIT, _COLUMN_NORM)) for name in tensors):
         return 5
     return 3 if neurons.metadata.method == "lape" else 4
 
@@ -191,12 +194,16 @@ def _tensors_of(neurons: NeuronSet) -> dict[str, Tensor]:
     if (control := neurons.control) is not None:
         tensors |= dict(zip(_CONTROL, (control.layer, control.index), strict=True))
         means |= zip(_CONTROL_MEANS, (control.gate_means, control.value_means), strict=True)
+        if control.column_norm is not None:
+            tensors[_CONTROL_COLUMN_NORM] = control.column_norm
     if neurons.token_log_odds is not None:
         tensors[_LOG_ODDS] = neurons.token_log_odds
     if neurons.choice_score is not None:
         tensors[_CHOICE_SCORE] = neurons.choice_score
     if neurons.norm_weights is not None:
         tensors[_NORMS] = neurons.norm_weights
+    if neurons.column_norm is not None:
+        tensors[_COLUMN_NORM] = neurons.column_norm
     for name, by_phase in means.items():
         tensors |= {f"{name}.{phase}": tensor for phase, tensor in by_phase.items()}
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -207,7 +214,7 @@ def _read_control(tensors: Mapping[str, Tensor]) -> RandomNeurons | None:
         return None
     layer, index = (tensors[name] for name in _CONTROL)
     gate, value = (_by_phase(tensors, name) for name in _CONTROL_MEANS)
-    return RandomNeurons(layer, index, gate, value)
+    return RandomNeurons(layer, index, gate, value, tensors.get(_CONTROL_COLUMN_NORM))
 
 
 def _by_phase(tensors: Mapping[str, Tensor], name: str) -> dict[StatsPhase, Tensor]:
@@ -320,6 +327,10 @@ def _optional_shapes(
         for phase in metadata.token_counts:
             for name in _CONTROL_MEANS:
                 shapes[f"{name}.{phase}"] = ((languages, count), torch.float32)
+        if _CONTROL_COLUMN_NORM in tensors:
+            shapes[_CONTROL_COLUMN_NORM] = ((count,), torch.float32)
+    if _COLUMN_NORM in tensors:
+        shapes[_COLUMN_NORM] = ((len(tensors["layer"]),), torch.float32)
     if (log_odds := tensors.get(_LOG_ODDS)) is not None:
         vocabulary = log_odds.shape[-1] if log_odds.dim() else 0
         shapes[_LOG_ODDS] = ((languages, vocabulary), torch.float16)

@@ -73,17 +73,22 @@ class BatchPull:
     """One place's pulls of all rows within one subspace; a row of another one has share 0."""
 
     directions: Tensor  # (R, U)
-    minus_transposed: Tensor  # (U, R), of the directions; made once and not for every token
+    minus_readers: Tensor  # (U, R), transposed; made once and not for every token
     point: Tensor  # (B, R)
     share: Tensor | None  # (B, 1); 0 leaves a row alone; None for 1 everywhere
     units: Tensor | None  # (U,); None for all units of the site
 
     @classmethod
     def make(
-        cls, directions: Tensor, point: Tensor, share: Tensor | None, units: Tensor | None
+        cls,
+        directions: Tensor,
+        readers: Tensor,
+        point: Tensor,
+        share: Tensor | None,
+        units: Tensor | None,
     ) -> BatchPull:
         """Return it with what can be made beforehand."""
-        return cls(directions, -directions.T, point, share, units)
+        return cls(directions, -readers.T, point, share, units)
 
     @property
     def device(self) -> torch.device:
@@ -93,7 +98,10 @@ class BatchPull:
     def on(self, device: torch.device) -> BatchPull:
         """Return it on a device, as `BatchEdit.on`."""
         share, units = (None if t is None else t.to(device) for t in (self.share, self.units))
-        return BatchPull.make(self.directions.to(device), self.point.to(device), share, units)
+        directions, minus_readers, point = (
+            t.to(device) for t in (self.directions, self.minus_readers, self.point)
+        )
+        return BatchPull(directions, minus_readers, point, share, units)
 
     def apply(self, values: Tensor) -> Tensor:
         """Return what becomes of `(B, T, units of the site)`."""
@@ -110,7 +118,7 @@ class BatchPull:
         exact = values if values.dtype == torch.float32 else values.float()
         flat = exact.reshape(-1, values.shape[2])  # (B * T, U)
         point = _per_position(self.point, positions)
-        missing = torch.addmm(point, flat, self.minus_transposed)  # (B * T, R)
+        missing = torch.addmm(point, flat, self.minus_readers)  # (B * T, R)
         if self.share is not None:
             missing *= _per_position(self.share, positions)
         # A row of share 0 gets 0 added to it: the same bits.
@@ -219,6 +227,7 @@ def _stack_in_subspace(pulls: Sequence[SubspacePull | None], space: SubspacePull
     shares = [0.0 if pull is None else pull.share for pull in inside]
     return BatchPull.make(
         space.directions,
+        space.directions if space.readers is None else space.readers,
         torch.stack([nowhere if pull is None else pull.point for pull in inside]),
         None if set(shares) == {1.0} else torch.tensor(shares)[:, None],
         space.units,

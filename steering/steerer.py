@@ -23,6 +23,7 @@ from steering.methods import SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet, OtherWeights, StrengthLevel, check_set_fits
 from steering.plan_table import PlanTable, change_values, make_plan_table
 from steering.steering_plan import PHASES, START_TOKENS, Phase, SteeringPlan
+from steering.value_units import fit_values
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -151,7 +152,7 @@ def steered(model: PreTrainedModel, plans: Sequence[SteeringPlan]) -> Iterator[P
         PlanError: If a plan does not fit the model, or a batch has another number of rows.
     """
     sites = find_sites(model)
-    table = make_plan_table(plans, model)
+    table = make_plan_table([fit_values(plan, model) for plan in plans], model)
     clock = PositionClock()
     layers: dict[Site, set[int]] = {}
     for site, _, layer in table:
@@ -189,7 +190,8 @@ class StepSteerer:
             PlanError: If a plan does not fit the model.
         """
         self.close()
-        rows = [_at_phase(plan, phase) for plan, phase in zip(plans, phases, strict=True)]
+        fitted = [fit_values(plan, self._model) for plan in plans]
+        rows = [_at_phase(plan, phase) for plan, phase in zip(fitted, phases, strict=True)]
         table = make_plan_table(rows, self._model)
         layers: dict[Site, set[int]] = {}
         for site, _, layer in table:
@@ -211,6 +213,7 @@ def _at_phase(plan: SteeringPlan, phase: Phase) -> SteeringPlan:
     return SteeringPlan(
         {(site, "body", layer): edit for (site, layer), edit in edits.items()},
         {(site, "body", layer): pull for (site, layer), pull in pulls.items()},
+        columns=plan.columns,
     )
 
 

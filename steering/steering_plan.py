@@ -17,6 +17,7 @@ from torch import Tensor
 from steering.architectures import Site
 from steering.errors import PlanError
 from steering.languages import Language
+from steering.neuron_set import ColumnNorms
 
 # `prompt`: positions before the onset. `onset`: the position that predicts the answer's first
 # token. `start`: the next START_TOKENS positions, for answers whose first token is the same in
@@ -99,22 +100,25 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubspacePull:
-    """What happens to some units of one place: x + share * (point - coordinates of x) D.
+    """What happens to some units of one place: x + share * (point - R x) D.
 
     What x has outside the subspace stays as it is.
 
     Args:
-        directions: D, orthonormal rows that span the subspace, float32 `(directions, units)`.
+        directions: D, rows that span the subspace, float32 `(directions, units)`.
         point: Coordinates to pull to, float32 `(directions,)`.
         share: Of the way, from 0 to 1.
         units: Distinct ascending indices that x is made of, int64 `(units,)`; None for all units
             of the site.
+        readers: R, rows that read the coordinates of x, so that R D^T = 1; None for D itself,
+            which is orthonormal then.
     """
 
     directions: Tensor
     point: Tensor
     share: float
     units: Tensor | None = None
+    readers: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse tensors that do not belong together."""
@@ -161,12 +165,14 @@ class SteeringPlan:
         pulls: One per place, after its edit.
         token_bias: What is done to the logits; None leaves them alone.
         repetition_penalty: The least repetition penalty of the answer; 1 for none.
+        columns: In which units values at the value site are; None for the steered model's own.
     """
 
     edits: Mapping[Place, Edit]
     pulls: Mapping[Place, SubspacePull] = field(default_factory=dict)
     token_bias: TokenBias | None = None
     repetition_penalty: float = 1.0
+    columns: ColumnNorms | None = None
 
 
 NO_STEERING = SteeringPlan({})
@@ -214,7 +220,7 @@ def combine_plans(first: SteeringPlan, second: SteeringPlan) -> SteeringPlan:
     for place, pull in second.pulls.items():
         pulls[place] = _pull_on(pulls[place], pull) if place in pulls else pull
     penalty = max(first.repetition_penalty, second.repetition_penalty)
-    return SteeringPlan(edits, pulls, bias, penalty)
+    return SteeringPlan(edits, pulls, bias, penalty, first.columns or second.columns)
 
 
 def _pull_on(earlier: SubspacePull, later: SubspacePull) -> SubspacePull:
@@ -229,12 +235,16 @@ def _pull_on(earlier: SubspacePull, later: SubspacePull) -> SubspacePull:
     if share == 0:
         return later
     point = (earlier.share * rest * earlier.point + later.share * later.point) / share
-    return SubspacePull(earlier.directions, point, share, earlier.units)
+    return replace(earlier, point=point, share=share)
 
 
 def is_same_subspace(one: SubspacePull, other: SubspacePull) -> bool:
     """Say whether two pulls act in the same subspace of the same units."""
-    return _is_equal(one.units, other.units) and _is_equal(one.directions, other.directions)
+    return (
+        _is_equal(one.units, other.units)
+        and _is_equal(one.directions, other.directions)
+        and _is_equal(one.readers, other.readers)
+    )
 
 
 def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:

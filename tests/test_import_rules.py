@@ -29,7 +29,7 @@ EDGES = [
 WORK = [
     "conversation", "plan_table", "chunks", "running_sums", "partial_results", "processes",
     "recording", "line_recording", "parameter_variation", "steerer", "detection",
-    "identification", "countable_text", "last_token", "ffn_columns",
+    "identification", "countable_text", "last_token", "ffn_columns", "value_units",
 ]  # fmt: skip
 USE = [
     "building",
@@ -118,7 +118,8 @@ ALLOWED: dict[str, list[str]] = {
     "last_token": [*WORDS, *DATA, "hooks", "loading", "conversation"],
     "ffn_columns": [*DATA, "errors", "hooks", "loading"],
     "plan_table": [*WORDS, *DATA],
-    "steerer": [*WORDS, *DATA, "methods", "hooks", "loading", "plan_table"],
+    "value_units": [*DATA, "ffn_columns"],
+    "steerer": [*WORDS, *DATA, "methods", "hooks", "loading", "plan_table", "value_units"],
     "countable_text": [],
     "identification": ["function_words", "unicode_scripts", "languages", "errors"],
     "detection": ["identification", "countable_text", "unicode_scripts", "languages", "errors"],

@@ -44,6 +44,7 @@ from steering.evaluation.calibrating import (
 )
 from steering.evaluation.calibration import expected_answers
 from steering.everyday_prompts import everyday_languages
+from steering.ffn_columns import with_column_norms
 from steering.from_model import Questions
 from steering.lape import LapeParameters
 from steering.neuron_set import NeuronSet
@@ -212,7 +213,7 @@ def _make_sets(
         neurons = complete_neuron_set(
             imported, model.identity, recording.stats, phase=phase, origin=origin
         )
-        yield way, neurons, "imported"
+        yield way, with_column_norms(neurons, model), "imported"
         return
     for way, choice in choose_neurons(
         options, model, recording.stats, corpora,
@@ -223,6 +224,7 @@ def _make_sets(
             origin=origin, choice=choice,
         )  # fmt: skip
         how = f"selected on {phase}"
+        neurons = with_column_norms(neurons, model)
         yield way, neurons, how if choice is None else f"{how} by {way}"
 
 

@@ -1,4 +1,4 @@
-"""`update-set`: adds its model's norms to an older neuron set; nothing is recorded again."""
+"""`update-set`: adds what newer sets know of their model; nothing is recorded again."""
 
 import argparse
 from dataclasses import replace
@@ -12,6 +12,7 @@ from steering.cli.arguments import (
     load_chosen_model,
 )
 from steering.errors import SettingsError
+from steering.ffn_columns import with_column_norms
 from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from steering.steerer import check_set_fits_model
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser(
-        "update-set", help="add a model's norms to an older neuron set, without recording again"
+        "update-set", help="add what newer neuron sets know of their model, without recording again"
     )
     parser.add_argument("set", type=Path, help="a .safetensors file made by build-set")
     add_model_arguments(parser)
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     neurons = load_neuron_set(options.set)
     model = load_chosen_model(options)
     _check_same_weights(neurons, model)
-    updated = update_neuron_set(neurons, model.identity)
+    updated = with_column_norms(update_neuron_set(neurons, model.identity), model)
     if options.model_id is not None:
         about = updated.metadata.model_copy(update={"model_id": options.model_id})
         updated = replace(updated, metadata=about)

@@ -49,14 +49,14 @@ if TYPE_CHECKING:
 DEFAULT_METHODS = tuple(
     f"{method}+penalty@0.1"
     for method in (
+        "lape-pull/answer@2+subspace/D0.75/answer@0.5",
+        "lape-pull/answer@2+subspace/D0.7/answer@0.5",
+        "lape-pull/answer@2+subspace/D0.8/answer@0.5",
+        "lape-pull/answer@1.5+subspace/D0.75/answer@0.5",
         "lape-pull/gate/answer@1+subspace/D0.75/answer@1",
-        "lape-pull/gate/answer@1+subspace/D0.7/answer@1",
-        "lape-pull/gate/answer@1+subspace/D0.8/answer@1",
-        "lape-pull/gate/answer@0.5+subspace/D0.75/answer@1",
         "subspace/D0.75/answer@1",
         "subspace/D0.8/answer@1",
-        "lape/answer@0.5+subspace/D0.75/answer@1",
-        "lape-pull/gate/answer@2",
+        "lape-pull/answer@2",
     )
 )
 # Of a set without means of dialogues.

@@ -43,6 +43,7 @@ from steering.evaluation.calibration import Calibration, expected_answers
 from steering.evaluation.forcing import ForcingOutcome
 from steering.evaluation.proportions import Proportion
 from steering.evaluation.quality import reply_nll_nats
+from steering.ffn_columns import with_column_norms
 from steering.from_model import MadeCorpora, Questions, make_corpora
 from steering.generation import ReplyUpdate
 from steering.jobs import GenerationRequest
@@ -344,13 +345,14 @@ class SetMaker:
             ),
             progress=note,
         )
-        return build_neuron_set(
+        neurons = build_neuron_set(
             model.identity,
             recording.stats,
             phase="text",
             parameters=LapeParameters(),
             origin=SetOrigin(made.corpora[0].name, hash_rows_read(made.corpora, recording.digests)),
         )
+        return with_column_norms(neurons, model)
 
     def _calibrate(
         self, model: LoadedModel, neurons: NeuronSet, partial: PartialResults
