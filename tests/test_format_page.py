@@ -103,18 +103,20 @@ def test_every_tensor_is_on_the_page_with_its_dtype_and_shape(
     path = tmp_path / "toy.safetensors"
     about = toy_set.metadata.model_copy(update={"method": "lap"})  # has one tensor more than LAPE's
     whole = as_before_version_5(toy_set).residual_means["text"]
+    control = toy_set.control
+    assert control is not None
     chosen = replace(
         toy_set,
         metadata=about,
         choice_score=-toy_set.activation_prob,
         norm_weights=NORMS,
+        column_norm=torch.ones(len(toy_set.layer)),
+        control=replace(control, column_norm=torch.ones(len(control.layer))),
         residual_means={**toy_set.residual_means, "text": whole},
     )
     save_neuron_set(chosen, path)
     content = path.read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    control = toy_set.control
-    assert control is not None
     about = toy_set.metadata
     sizes = {
         "K": len(about.languages),

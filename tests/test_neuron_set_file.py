@@ -31,8 +31,15 @@ from tests.toy import as_before_version_5, make_toy_set, without_neurons
 Change = Callable[[dict[str, Tensor], dict[str, object]], None]
 
 FIXED = ("layer", "index", "lape_score", "is_member", "activation_prob", "choice_score",
-         "norm_weights")  # fmt: skip
+         "norm_weights", "column_norm")  # fmt: skip
 MEANS = ("gate_means", "value_means", "residual_means")
+
+
+def with_columns(neurons: NeuronSet) -> NeuronSet:
+    """Give a set and its control neurons norms of columns."""
+    assert neurons.control is not None
+    control = replace(neurons.control, column_norm=torch.rand(len(neurons.control.layer)) + 0.5)
+    return replace(neurons, control=control, column_norm=torch.rand(len(neurons.layer)) + 0.5)
 
 
 def are_equal(one: NeuronSet, other: NeuronSet) -> bool:
@@ -50,12 +57,17 @@ def are_equal(one: NeuronSet, other: NeuronSet) -> bool:
         "activation_prob",
         "choice_score",
         "norm_weights",
+        "column_norm",
     ):
         if (getattr(one, field) is None) != (getattr(other, field) is None):
             return False
     pairs = [(first, second) for first, second in pairs if first is not None]
     if one.control is not None and other.control is not None:
         pairs += [(getattr(one.control, n), getattr(other.control, n)) for n in ("layer", "index")]
+        norms = (one.control.column_norm, other.control.column_norm)
+        if (norms[0] is None) != (norms[1] is None):
+            return False
+        pairs += [(norms[0], norms[1])] if norms[0] is not None else []
         for name in ("gate_means", "value_means"):
             first, second = getattr(one.control, name), getattr(other.control, name)
             pairs += [(first[phase], second[phase]) for phase in first]
@@ -267,13 +279,14 @@ def test_each_set_is_written_in_the_lowest_version_that_can_hold_it(
         "lap": replace(old_set, metadata=about, choice_score=-old_set.activation_prob),
         "halves": toy_set,
         "norms": replace(old_set, norm_weights=torch.randn(2, 32)),
+        "columns": with_columns(old_set),
     }
 
     for name, neurons in sets.items():
         save_neuron_set(neurons, tmp_path / name)
 
     versions = {name: read_header(tmp_path / name)["version"] for name in sets}
-    assert versions == {"lape": 3, "lap": 4, "halves": 5, "norms": 5}
+    assert versions == {"lape": 3, "lap": 4, "halves": 5, "norms": 5, "columns": 5}
     for name, neurons in sets.items():
         assert are_equal(load_neuron_set(tmp_path / name), neurons)
 
@@ -342,6 +355,8 @@ def test_of_which_model_a_set_is_can_be_read_without_the_rest(
     [
         ({"norm_weights": torch.ones(3, 32)}, "'norm_weights' is torch.float32"),
         ({"norm_weights": torch.full((2, 32), torch.inf)}, "'norm_weights' has values that are"),
+        ({"column_norm": torch.ones(3)}, "'column_norm' is torch.float32"),
+        ({"control_column_norm": torch.ones(3)}, "'control_column_norm' is torch.float32"),
         ({"residual_first.text": None}, "missing 'residual_first.text'"),
         ({"residual_rest.text": None}, "missing 'residual_rest.text'"),
         ({"residual_mean.text": torch.ones(5, 2, 32)}, "unexpected 'residual_mean.text'"),
