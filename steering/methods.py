@@ -125,6 +125,9 @@ METHODS: Mapping[str, Method] = {
 # language, where steering the onset alone got none (docs/log.md).
 UNCALIBRATED_METHOD = "lape-pull/answer@2+subspace/D0.75/answer@0.5+penalty@0.1"
 _OF_EXPERTS = "subspace/D0.75/answer@1+penalty@0.1"
+# Worth a try on any model; most methods by their bare name act on an answer's first token alone,
+# which is enough for the bundled model and for no real one that was tried.
+WHOLE_ANSWER_METHODS = (UNCALIBRATED_METHOD, "lape-pull/answer@2+penalty@0.1", _OF_EXPERTS)
 DEFAULT_STRENGTHS: Mapping[StrengthLevel, float] = {"gentle": 0.6, "normal": 1.0, "strong": 1.4}
 
 _SITES: tuple[Site, ...] = ("gate", "value", "residual")

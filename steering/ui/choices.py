@@ -13,7 +13,7 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from steering.languages import Language
-from steering.methods import METHODS
+from steering.methods import METHODS, WHOLE_ANSWER_METHODS
 from steering.ui.asking import LEVELS, NO_LANGUAGE, Chat, Wish
 from steering.ui.links import MOST_CREATIVE, first_choice, link_js
 from steering.ui.share_link import offer_link
@@ -130,7 +130,10 @@ def _lay_out_advanced(
 ) -> tuple[gr.Dropdown, gr.Checkbox, gr.Checkbox, gr.Slider, gr.Slider, gr.Number]:
     with gr.Row():
         method = gr.Dropdown(
-            [(label("method_own"), ""), *((name, name) for name in METHODS)],
+            [
+                (label("method_own"), ""),
+                *((name, name) for name in (*WHOLE_ANSWER_METHODS, *METHODS)),
+            ],
             value="",
             label=label("method"),
             info=label("method_info"),

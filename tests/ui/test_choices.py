@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 
 from steering.languages import LANGUAGES
-from steering.methods import METHODS
+from steering.methods import METHODS, WHOLE_ANSWER_METHODS
 from steering.ui.asking import Chat
 from steering.ui.choices import Choices, language_choices, lay_out_choices, open_with
 from steering.ui.links import link_js, read_link
@@ -65,7 +65,7 @@ def test_the_components_as_they_are_laid_out_are_the_usual_wish(
 
 
 def test_every_method_can_be_chosen(choices: Choices) -> None:
-    assert [value for _, value in choices.method.choices] == ["", *METHODS]
+    assert [value for _, value in choices.method.choices] == ["", *WHOLE_ANSWER_METHODS, *METHODS]
 
 
 def test_a_link_names_every_choice_in_the_order_of_its_components(choices: Choices) -> None:
