@@ -1,7 +1,7 @@
 """The models that the benchmarks of serving run on, and the people who ask them.
 
 The bundled model with its own neuron set, and a random Llama of 250 million parameters with a set
-of the same method; or any model with its set. Knows no way of running them.
+of the same method; or any model with its set. The benchmarks run them.
 """
 
 import itertools

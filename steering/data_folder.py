@@ -1,4 +1,4 @@
-"""Where the program keeps what it makes, unless it is told otherwise."""
+"""The default folder for files that the program makes."""
 
 import os
 import tempfile

@@ -341,7 +341,7 @@ class _Steps:
 
 
 def is_full(err: BaseException) -> bool:
-    """Say whether an error means that something could not be written for want of room."""
+    """Say whether an error means that the disk is full."""
     if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     words = str(err)  # safetensors raises an error of its own

@@ -265,7 +265,7 @@ class Guard:
         text = text.rstrip("\ufffd").rstrip()
         if is_over:
             return self._finish(text, tokens)
-        # A token that ends something may end a line, of which the text shows nothing.
+        # A token may complete a line without changing the visible text.
         is_end = token_id in self._end_ids or _ENDS_SENTENCE.search(text) is not None
         written = tokens - self._marks[-1].tokens
         self._is_peeking = self._is_peeking and written <= _PEEK_TOKENS

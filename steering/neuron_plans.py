@@ -68,8 +68,8 @@ def pull_in_subspace(
     """Pull the language-specific neurons to their means in the target, within the means' span.
 
     The formula is `LanguageSubspace.pull_to`, layer by layer. Up to strength 1 it can't overshoot,
-    unlike a shift: a neuron pattern that is already the target's stays as it is. What doesn't
-    differ between languages is left alone.
+    unlike a shift: a neuron pattern that is already the target's doesn't change, and neither does
+    anything that languages have in common.
 
     Raises:
         PlanError: If the model is a mixture of experts: the neurons of experts that a token

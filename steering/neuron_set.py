@@ -228,7 +228,7 @@ class NeuronSet:
 
     @property
     def made_for(self) -> "MadeFor":
-        """Return what says of which model the set is."""
+        """Return what identifies the model that the set was made for."""
         odds = self.token_log_odds
         vocabulary = None if odds is None else odds.shape[-1]
         return MadeFor(self.metadata, self.norm_weights, vocabulary)

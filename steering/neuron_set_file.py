@@ -111,7 +111,7 @@ def load_neuron_set(path: str | Path) -> NeuronSet:
 
 
 def read_made_for(path: str | Path) -> MadeFor:
-    """Read of which model a set is, and nothing else of the file.
+    """Read only what identifies the model that a set was made for.
 
     Raises:
         NeuronSetFormatError: If the file is missing, damaged, foreign or of another version.

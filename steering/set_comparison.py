@@ -155,7 +155,7 @@ def check_same_model(first_name: str, first: NeuronSet, name: str, other: Neuron
 
 
 def _identity_of(neurons: NeuronSet, *, like: NeuronSetMetadata) -> ModelIdentity:
-    """Return of which model a set is; what it does not know is as in another set's metadata."""
+    """Identify a set's model; gaps are filled from another set's metadata."""
     about = neurons.metadata
     return ModelIdentity(
         model_id=about.model_id,

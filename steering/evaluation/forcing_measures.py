@@ -4,14 +4,14 @@
 - `lpr_lid176`, `wpr`: as the Language Confusion Benchmark computes and averages them;
 - `lpr`: replies without a line in another language, by our detector;
 - `own_words`: of the replies in the chosen language, those without a foreign word;
-- `looping`: replies of which fewer than 60% of the 4-grams are distinct;
+- `looping`: replies with fewer than 60% distinct 4-grams;
 - `nll_nats`: negative log-likelihood under the instructed model, per token, mean of the replies;
 - `median_tokens`: length of the replies;
 - `recall`, `f1`: of the right answer's words, where there is one in the target language;
-- `right`: replies that are right, in whatever language, where somebody can tell;
+- `right`: correct replies in any language, where there is a way to check;
 - `right_forced`: those that are also in the chosen language.
 
-Rates are 0..1. Knows no models and no files.
+Rates are 0..1.
 """
 
 from __future__ import annotations

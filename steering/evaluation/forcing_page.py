@@ -1,7 +1,7 @@
 """Tables of the numbers that `evaluate forcing --json` wrote, and a page of several such files.
 
 Reads nothing but the JSON: a page is made anew without the model. Rates are 0..1 in the files and
-percent in the tables. Knows no models.
+percent in the tables.
 """
 
 from __future__ import annotations

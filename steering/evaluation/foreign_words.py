@@ -1,7 +1,7 @@
 """Words of another language inside an answer: what verdicts on whole answers and lines do not see.
 
 "Die drei best-known Werk" is German as a whole. Two kinds of words are found: those in another
-script, and those of the prompt's language or English in the same script. Knows no models.
+script, and those of the prompt's language or English in the same script.
 """
 
 from __future__ import annotations

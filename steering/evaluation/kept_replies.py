@@ -1,7 +1,7 @@
 """Appends replies to a JSONL file as they are written, so that a killed run resumes from there.
 
 The first line says what the replies depend on; a file of another model, set or prompts is refused.
-A reply is found again by its condition and the number of its prompt. Knows no models.
+A reply is found again by its condition and the number of its prompt.
 """
 
 from __future__ import annotations

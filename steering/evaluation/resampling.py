@@ -1,4 +1,4 @@
-"""Means, medians and paired differences with bootstrap intervals. Knows no models and no texts."""
+"""Means, medians and paired differences with bootstrap intervals."""
 
 from __future__ import annotations
 

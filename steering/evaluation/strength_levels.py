@@ -22,7 +22,7 @@ _GENTLE_SHARE = 0.8
 # Strong goes on until a reply costs this much more than at normal, as far as was measured.
 _STRONG_LOSS_NATS = 0.1
 STRONG_FACTOR = 1.5
-# A margin is taken as long as it costs no more than this.
+# The margin is applied only if it costs no more than this.
 _MARGIN_LOSS_NATS = 0.01
 
 

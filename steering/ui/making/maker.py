@@ -396,7 +396,7 @@ class SetMaker:
         return losses
 
     def _answer(self, request: GenerationRequest) -> ReplyUpdate:
-        """Return the answers to one batch, begun anew when somebody who chats came between."""
+        """Return the answers to one batch; start over if a chat message interrupts it."""
         for attempt in range(_GIVES_WAY + 1):
             answers = self._try_to_answer(request, gives_way=attempt < _GIVES_WAY)
             if answers is not None:
