@@ -5,6 +5,7 @@ Codes are ISO 639-1 where one exists.
 """
 
 import difflib
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -71,17 +72,35 @@ LANGUAGES: dict[str, Language] = {
     row.split("|")[0]: Language(*row.split("|")) for row in _ROWS.strip().splitlines()
 }
 
+# Other codes of the languages in the table: the two written forms of Norwegian, the
+# withdrawn `in` for Indonesian, and the three-letter codes of ISO 639-2 and 639-3.
+_ALIASES = {
+    "nb": "no", "nn": "no", "nob": "no", "nno": "no", "nor": "no", "in": "id", "ind": "id",
+    "cmn": "zh", "zho": "zh", "chi": "zh", "ara": "ar", "arb": "ar", "deu": "de", "ger": "de",
+    "eng": "en", "spa": "es", "fas": "fa", "per": "fa", "pes": "fa", "fra": "fr", "fre": "fr",
+    "hin": "hi", "ita": "it", "jpn": "ja", "kor": "ko", "nld": "nl", "dut": "nl", "pol": "pl",
+    "por": "pt", "ron": "ro", "rum": "ro", "rus": "ru", "swe": "sv", "swa": "sw", "swh": "sw",
+    "tha": "th", "tur": "tr", "ukr": "uk", "vie": "vi", "ces": "cs", "cze": "cs", "dan": "da",
+    "ell": "el", "gre": "el", "kat": "ka", "geo": "ka", "kaz": "kk", "mlt": "mt", "slk": "sk",
+    "slo": "sk", "bod": "bo", "tib": "bo",
+}  # fmt: skip
+
 # Country codes that people type instead of the language code.
 _COUNTRY_CODES = {"jp": "ja", "cn": "zh", "kr": "ko", "vn": "vi", "gr": "el", "cz": "cs",
-                  "ua": "uk", "se": "sv", "dk": "da", "br": "pt", "in": "hi", "us": "en",
+                  "ua": "uk", "se": "sv", "dk": "da", "br": "pt", "us": "en",
                   "gb": "en", "mx": "es", "ir": "fa", "tw": "zh"}  # fmt: skip
 
 
+_NAME_LETTERS = 4  # of a name, at least; what is shorter is a code
+_ALIKE = 0.7  # difflib's ratio of a misspelt name and the right one
+
+
 def parse_language(text: str, *, known: Iterable[Language] | None = None) -> Language:
-    """Return the language with this code; case and a region suffix (`zh-CN`) do not matter.
+    """Return the language with this code or name; case, region and script do not matter.
 
     Args:
-        text: A code such as `fr`, `FR` or `fr-CA`.
+        text: A code such as `fr`, `FR`, `fr-CA`, `zh-Hant` or `fra`, or a name such as `French` or
+            `français`.
         known: The languages to choose from; the whole table when omitted.
 
     Raises:
@@ -89,8 +108,9 @@ def parse_language(text: str, *, known: Iterable[Language] | None = None) -> Lan
     """
     choices = LANGUAGES if known is None else {language.code: language for language in known}
     code = text.strip().lower().replace("_", "-").split("-")[0]
-    if code in choices:
-        return choices[code]
+    for candidate in (code, _ALIASES.get(code), _codes_by_name().get(text.strip().lower())):
+        if candidate in choices:
+            return choices[candidate]
     shown = ", ".join(list(choices)[:8]) + (", ..." if len(choices) > 8 else "")
     nearest = _nearest_code(text.strip().lower(), choices)
     hint = f" Did you mean '{nearest}'?" if nearest else ""
@@ -98,13 +118,22 @@ def parse_language(text: str, *, known: Iterable[Language] | None = None) -> Lan
 
 
 def _nearest_code(text: str, choices: dict[str, Language]) -> str | None:
-    """Find the code that was probably meant, by country code, by name, then by spelling."""
-    names = {
-        name.lower(): code
-        for code, language in choices.items()
-        for name in (language.english_name, language.native_name, code)
-    }
+    """Find the code that was probably meant: by country code, or by a name that is misspelt.
+
+    Codes have too few letters to guess by: "he" is Hebrew, not nearly Chinese.
+    """
     if (code := _COUNTRY_CODES.get(text.split("-")[0])) in choices:
         return code
-    matches = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+    names = {name: code for name, code in _codes_by_name().items() if code in choices}
+    is_code = text.isascii() and len(text) < _NAME_LETTERS
+    matches = [] if is_code else difflib.get_close_matches(text, names, n=1, cutoff=_ALIKE)
     return names[matches[0]] if matches else None
+
+
+@functools.cache
+def _codes_by_name() -> dict[str, str]:
+    return {
+        name.lower(): language.code
+        for language in LANGUAGES.values()
+        for name in (language.english_name, language.native_name)
+    }

@@ -44,6 +44,7 @@ class Scripted:
         nats: (method, strength) -> likelihood.
         tokens: Length of the replies of a method.
         mixes: Share of replies of a method with words of another language.
+        gets_purer: Whether these are gone above strength 1.
     """
 
     rate: Callable[[str, float, Language], float]
@@ -51,6 +52,7 @@ class Scripted:
     nats: Callable[[str, float], float] = lambda _method, _strength: 1.0
     tokens: Mapping[str, int] = field(default_factory=dict)
     mixes: Mapping[str, float] = field(default_factory=dict)
+    gets_purer: bool = False
     asked: dict[tuple[str, float], list[ForcingPrompt]] = field(default_factory=dict)
 
     def __call__(
@@ -71,7 +73,7 @@ class Scripted:
             loops = self.loops(method, strength)
             is_looping = math.floor((number + 1) * loops + 1e-9) > math.floor(number * loops + 1e-9)
             length = self.tokens.get(method, 20)
-            mixed = self.mixes.get(method, 0.0)
+            mixed = 0.0 if self.gets_purer and strength > 1 else self.mixes.get(method, 0.0)
             is_pure = math.floor((number + 1) * mixed + 1e-9) == math.floor(number * mixed + 1e-9)
             scores.append(
                 ReplyScore(is_forced, is_pure, is_looping, length, self.nats(method, strength))
@@ -220,6 +222,14 @@ def test_a_shared_normal_moves_only_for_what_is_better_beyond_a_tie() -> None:
 
     assert at(strong=1.0) == 1.4
     assert at(strong=0.78) == 1.0
+
+
+def test_a_shared_normal_is_not_raised_for_purer_words() -> None:
+    scripted = of_methods({}, mixes={"lape": 0.2}, gets_purer=True)
+
+    found = calibrate(scripted, prompts(FR, JA, each=20), methods=["lape"])
+
+    assert found.levels[FR]["normal"] == 1.0
 
 
 def test_a_shared_strong_falls_back_where_it_breaks() -> None:
