@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _PROMPTS, _ANSWERS = ("prompt", "question"), ("answer", "response")
+# Chat data: the list of messages, then who speaks and what, in OpenAI's format and ShareGPT's.
+_CHATS = {"messages": ("role", "content"), "conversations": ("from", "value")}
+_USERS, _ASSISTANTS = ("user", "human"), ("assistant", "gpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,31 @@ def read_text(row: object, column: str) -> str:
 
 
 def read_dialogue(row: object) -> Dialogue | None:
-    """Return the dialogue of a row; None for a blank line."""
+    """Return the dialogue of a row; None for a blank line.
+
+    Of a whole chat (`messages` or `conversations`) that is the first question with its answer.
+    """
     if row == "":
         return None
     if not isinstance(row, Mapping):
-        raise ValueError("it is no object with `prompt` and `answer`")
+        raise ValueError("it is no object with `prompt` and `answer`, or with `messages`")
+    chat = next((name for name in _CHATS if name in row), None)
+    if chat is not None and not any(name in row for name in _PROMPTS):
+        return _read_chat(row[chat], chat)
     prompt, answer = (_first_text(row, names) for names in (_PROMPTS, _ANSWERS))
     return Dialogue(prompt, answer)
+
+
+def _read_chat(messages: object, name: str) -> Dialogue:
+    speaker, said = _CHATS[name]
+    turns = messages if isinstance(messages, Sequence) and not isinstance(messages, str) else []
+    for asked, answered in pairwise(turn for turn in turns if isinstance(turn, Mapping)):
+        if asked.get(speaker) in _USERS and answered.get(speaker) in _ASSISTANTS:
+            return Dialogue(*(_first_text(turn, (said,)) for turn in (asked, answered)))
+    raise ValueError(
+        f"its `{name}` hold no question of a user that an assistant answers, with `{speaker}` and "
+        f"`{said}`"
+    )
 
 
 def _first_text(row: Mapping[str, object], names: Sequence[str]) -> str:

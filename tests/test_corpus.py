@@ -310,3 +310,71 @@ def test_hash_of_what_was_read_depends_on_every_row_and_their_order() -> None:
     rows = ("ab", "c", Dialogue("a", "b"))
     others = [("a", "bc", rows[2]), rows[::-1], rows[:2], ("ab", "c", Dialogue("b", "a"))]
     assert len({chained(*rows), *(chained(*other) for other in others)}) == 5
+
+
+MESSAGES = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Why?"},
+    {"role": "assistant", "content": "Parce que."},
+    {"role": "user", "content": "And?"},
+    {"role": "assistant", "content": "Rien."},
+]
+CONVERSATIONS = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Parce que."}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"messages": MESSAGES}, {"conversations": CONVERSATIONS}, {"id": 1, "messages": MESSAGES}],
+)
+def test_of_a_chat_the_first_question_and_its_answer_are_read(
+    tmp_path: Path, row: dict[str, object]
+) -> None:
+    corpus = open_dialogues(tmp_path, json.dumps(row).encode())
+
+    assert list(iter_dialogues(corpus, FR)) == [Dialogue("Why?", "Parce que.")]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_chats_are_read_from_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        for code in ("fr", "en"):
+            Dataset.from_list([{"messages": MESSAGES}]).to_parquet(tmp_path / f"{code}.parquet")
+    else:
+        lines = json.dumps({"messages": MESSAGES})
+        write(tmp_path, suffix, {"fr": lines, "en": lines})
+
+    corpus = open_corpus(tmp_path, LANGUAGES, kind="dialogues")
+
+    assert list(iter_dialogues(corpus, FR)) == [Dialogue("Why?", "Parce que.")]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        "Why?",
+        None,
+        ["Why?", "Parce que."],
+        MESSAGES[:2],
+        MESSAGES[2:4],
+        [{"role": "user", "content": "Why?"}, {"role": "tool", "content": "Parce que."}],
+    ],
+)
+def test_a_chat_without_a_question_and_its_answer_is_left_out(
+    tmp_path: Path, messages: object
+) -> None:
+    corpus = open_dialogues(tmp_path, json.dumps({"messages": messages}).encode())
+    told: list[str] = []
+
+    assert list(iter_rows(corpus, FR, warn=told.append)) == []
+    assert "its `messages` hold no question" in told[0]
+
+
+@pytest.mark.parametrize("content", ["", " ", None, 3])
+def test_a_chat_whose_answer_is_no_text_is_left_out(tmp_path: Path, content: object) -> None:
+    messages = [MESSAGES[1], {"role": "assistant", "content": content}]
+    corpus = open_dialogues(tmp_path, json.dumps({"messages": messages}).encode())
+    told: list[str] = []
+
+    assert list(iter_rows(corpus, FR, warn=told.append)) == []
+    assert "its `content` is empty or no text" in told[0]

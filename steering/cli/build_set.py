@@ -113,8 +113,8 @@ def _add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dialogues",
-        help="folder with a <code>.jsonl or .parquet per answer language: prompt (or question), "
-        "answer; put into the model's chat template, of which nothing is counted",
+        help="folder with a <code>.jsonl or .parquet per answer language: prompt (or question) "
+        "and answer (or response), or messages (or conversations); put into the model's chat template, of which nothing is counted",
     )
     parser.add_argument(
         "--from-model",
