@@ -2,8 +2,8 @@
 
 A corpus is a folder with one file per language (`<code>.txt`, `.jsonl` or `.parquet`), or a hub
 dataset (or a folder laid out like one) with one configuration per language. It is streamed: memory
-does not grow with its length. Lines that cannot be used are left out, each with a warning.
-Knows nothing of tokens or models.
+does not grow with its length. Lines that cannot be used are left out, each with a warning; a file
+that is not UTF-8 is refused. Text comes out in Unicode's NFC.
 """
 
 from __future__ import annotations
@@ -195,6 +195,7 @@ def iter_rows(
     )
     bad, is_any_good = 0, start > 0
     for number, raw in enumerate(_stream(source, start), start=start + 1):
+        _check_utf_8(raw, source, number)
         try:
             row = read(_parse_line(raw, source))
         except ValueError as err:
@@ -351,13 +352,28 @@ def _stream(source: Source, start: int) -> Iterator[Any]:
         ) from err
 
 
+def _check_utf_8(raw: object, source: Source, number: int) -> None:
+    """Refuse the whole file: leaving out its lines with accents would bias what is left.
+
+    Raises:
+        CorpusError: Naming the first line that is not UTF-8.
+    """
+    if source.arguments["path"] != "text" or not isinstance(raw, dict):
+        return
+    line = str(raw["text"])
+    if _NOT_UTF_8 in line:
+        shown = line.replace(_NOT_UTF_8, "\N{REPLACEMENT CHARACTER}")[:_SHOWN]
+        raise CorpusError(
+            f"'{source.label}:{number}' is not UTF-8: '{shown}'. Expected UTF-8 throughout; "
+            "convert the file, such as with `iconv -f latin1 -t utf-8`."
+        )
+
+
 def _parse_line(raw: object, source: Source) -> object:
     """Return a row as it is, or parsed where a line is JSON; "" for a blank line."""
     if source.arguments["path"] != "text" or not isinstance(raw, dict):
         return raw
     line = str(raw["text"])
-    if _NOT_UTF_8 in line:
-        raise ValueError(f"it is not UTF-8 ({line[:_SHOWN]!r})")
     if not line.strip():
         return ""
     if not source.is_json_lines:

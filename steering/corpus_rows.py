@@ -1,11 +1,12 @@
 """Reads one row of a corpus: the text, or the prompt and its answer.
 
 A row that cannot be used is a ValueError whose words go on from the name of the row ("it has no").
-Knows neither files nor languages.
+Text is returned in NFC.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,8 +35,7 @@ def read_text(row: object, column: str) -> str:
         return ""
     if not isinstance(row, str):
         raise ValueError(f"its `{column}` is no text but {type(row).__name__}")
-    _check_encodable(row)
-    return row.strip()
+    return _normalise(row).strip()
 
 
 def read_dialogue(row: object) -> Dialogue | None:
@@ -70,12 +70,13 @@ def _first_text(row: Mapping[str, object], names: Sequence[str]) -> str:
     value = next((row[name] for name in names if name in row), None)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"its `{names[0]}` is empty or no text")
-    _check_encodable(value)
-    return value
+    return _normalise(value)
 
 
-def _check_encodable(text: str) -> None:
+def _normalise(text: str) -> str:
+    """Return a text in NFC: models hardly know letters and accents as separate characters."""
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, as JSON's "\ud83d" gives it
         raise ValueError("it holds half of a surrogate pair") from None
+    return unicodedata.normalize("NFC", text)

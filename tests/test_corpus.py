@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,6 @@ def test_any_dialogue_that_json_can_hold_comes_back(
         (b'{"prompt": "a", "answer": 3}', "`answer` is empty or no text"),
         (b'{"prompt": null, "answer": "b"}', "`prompt` is empty or no text"),
         (b'{"prompt": "a", "answer": "\\ud83d"}', "surrogate"),
-        (b'{"prompt": "caf\xe9", "answer": "b"}', "not UTF-8"),
     ],
 )
 def test_line_that_is_no_dialogue_is_left_out_with_its_file_and_number(
@@ -196,14 +196,31 @@ def test_line_that_is_no_dialogue_is_left_out_with_its_file_and_number(
     assert problem in warnings[0]
 
 
-def test_text_that_is_not_utf_8_is_left_out_by_its_line(tmp_path: Path) -> None:
-    warnings = list[str]()
+def test_a_file_that_is_not_utf_8_is_refused_as_a_whole(tmp_path: Path) -> None:
     corpus = open_corpus(
         write_text(tmp_path, fr=b"un\ncaf\xe9\ntrois\n", en="x"), LANGUAGES, kind="text"
     )
 
-    assert [row for _, row in iter_rows(corpus, FR, warn=warnings.append)] == ["un", "trois"]
-    assert warnings == ["'fr.txt:2' was left out: it is not UTF-8 ('caf\\U0010fffe')"]
+    with pytest.raises(CorpusError, match=r"'fr\.txt:2' is not UTF-8: 'caf\ufffd'\. .*iconv"):
+        list(iter_rows(corpus, FR))
+
+
+def test_dialogues_that_are_not_utf_8_are_refused_as_a_whole(tmp_path: Path) -> None:
+    corpus = open_dialogues(tmp_path, b'{"prompt": "caf\xe9", "answer": "b"}')
+
+    with pytest.raises(CorpusError, match=r"'fr\.jsonl:1' is not UTF-8"):
+        list(iter_rows(corpus, FR))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_text_and_dialogues_come_out_composed(form: str, tmp_path: Path) -> None:
+    word = unicodedata.normalize(form, "Tiếng Việt")
+    text = open_corpus(write_text(tmp_path / "text", fr=word, en="x"), LANGUAGES, kind="text")
+    row = json.dumps({"prompt": word, "answer": word}, ensure_ascii=False).encode()
+    dialogues = open_dialogues(tmp_path / "dialogues", row)
+
+    assert list(iter_text(text, FR)) == ["Tiếng Việt"]
+    assert list(iter_dialogues(dialogues, FR)) == [Dialogue("Tiếng Việt", "Tiếng Việt")]
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])

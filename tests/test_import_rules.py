@@ -30,6 +30,7 @@ WORK = [
     "conversation", "plan_table", "chunks", "running_sums", "partial_results", "processes",
     "recording", "line_recording", "parameter_variation", "steerer", "detection",
     "identification", "countable_text", "last_token", "ffn_columns", "value_units",
+    "corpus_language",
 ]  # fmt: skip
 USE = [
     "building",
@@ -82,6 +83,7 @@ ALLOWED: dict[str, list[str]] = {
     "imports": ["neuron_set", "activation_stats", "model_identity", "languages", "errors"],
     "corpus": ["corpus_rows", "languages", "errors"],
     "corpus_rows": [],
+    "corpus_language": ["corpus", "corpus_rows", "detection", "languages", "errors"],
     "everyday_prompts": ["languages", "errors"],
     "experts": ["architectures", "errors"],
     "hooks": ["architectures", "errors", "experts"],

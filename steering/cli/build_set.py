@@ -114,7 +114,13 @@ def _add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dialogues",
         help="folder with a <code>.jsonl or .parquet per answer language: prompt (or question) "
-        "and answer (or response), or messages (or conversations); put into the model's chat template, of which nothing is counted",
+        "and answer (or response), or messages (or conversations); put into the model's chat "
+        "template, of which nothing is counted",
+    )
+    parser.add_argument(
+        "--any-language",
+        action="store_true",
+        help="don't check that the files are in the languages that they are named after",
     )
     parser.add_argument(
         "--from-model",

@@ -18,6 +18,7 @@ from steering.building import SetOrigin
 from steering.chunks import ChunkOptions, Position, iter_chunks, model_state
 from steering.cli.outlook import Outlook
 from steering.corpus import Corpus, hash_rows_read, iter_dialogues, iter_text, open_corpus
+from steering.corpus_language import check_corpus_languages
 from steering.from_model import MadeCorpora, Questions, make_corpora
 from steering.languages import Language
 from steering.partial_results import PartialResults
@@ -48,6 +49,9 @@ def open_corpora(options: argparse.Namespace, languages: Sequence[Language]) -> 
         corpora.append(
             open_corpus(options.dialogues, languages, kind="dialogues", configuration=configuration)
         )
+    if not options.any_language:
+        for corpus in corpora:
+            check_corpus_languages(corpus)
     return corpora
 
 
