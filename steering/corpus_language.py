@@ -12,6 +12,7 @@ from steering.errors import CorpusError
 from steering.languages import LANGUAGES, Language
 
 _ROWS = 300  # of every file, from its beginning
+_CHARACTERS = 500  # of every row
 _LEAST_LETTERS = 20  # one of Han, kana and hangul counts as two
 _LEAST_JUDGED = 10  # with fewer rows long enough, nothing is said
 # Clean text in 15 languages has at most 1.2% of lines that are judged to be in another language.
@@ -31,9 +32,9 @@ def check_corpus_languages(corpus: Corpus) -> None:
     """
     if problems := [problem for one in corpus.sources if (problem := _problem(corpus, one))]:
         raise CorpusError(
-            f"The corpus '{corpus.name}' is not in the languages that its files are named after: "
-            f"{'; '.join(problems)}. Expected at most {_MOST_OTHERS:.0%} of lines in other "
-            "languages; mend the files, or give `--any-language` if they are right."
+            f"The corpus '{corpus.name}' is not in the languages that its parts are named after: "
+            f"{'; '.join(problems)}. Expected at most {_MOST_OTHERS:.0%} in other languages; fix "
+            "the data, or give `--any-language` if they are right."
         )
 
 
@@ -42,7 +43,7 @@ def _problem(corpus: Corpus, language: Language) -> str:
     judged, others = 0, Counter[Language | None]()
     for _, row in islice(iter_rows(corpus, language), _ROWS):
         text = row.answer if isinstance(row, Dialogue) else row
-        guess = identify_reply(text, languages=tuple(LANGUAGES.values()))
+        guess = identify_reply(text[:_CHARACTERS], languages=tuple(LANGUAGES.values()))
         if guess.letters < _LEAST_LETTERS:
             continue
         judged += 1
@@ -59,7 +60,7 @@ def _problem(corpus: Corpus, language: Language) -> str:
     (most, _), *_ = others.most_common(1)
     name = "an unknown language" if most is None else most.english_name
     label = corpus.sources[language].label
-    return f"'{label}' has {share:.0%} of its lines in other languages, most in {name}"
+    return f"'{label}' is {share:.0%} in other languages, mostly {name}"
 
 
 def _are_siblings(one: Language, other: Language | None) -> bool:

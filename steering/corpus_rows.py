@@ -47,8 +47,9 @@ def read_dialogue(row: object) -> Dialogue | None:
         return None
     if not isinstance(row, Mapping):
         raise ValueError("it is no object with `prompt` and `answer`, or with `messages`")
-    chat = next((name for name in _CHATS if name in row), None)
-    if chat is not None and not any(name in row for name in _PROMPTS):
+    is_plain = all(any(row.get(name) for name in names) for names in (_PROMPTS, _ANSWERS))
+    chat = next((name for name in _CHATS if row.get(name) is not None), None)
+    if chat is not None and not is_plain:
         return _read_chat(row[chat], chat)
     prompt, answer = (_first_text(row, names) for names in (_PROMPTS, _ANSWERS))
     return Dialogue(prompt, answer)
@@ -61,8 +62,8 @@ def _read_chat(messages: object, name: str) -> Dialogue:
         if asked.get(speaker) in _USERS and answered.get(speaker) in _ASSISTANTS:
             return Dialogue(*(_first_text(turn, (said,)) for turn in (asked, answered)))
     raise ValueError(
-        f"its `{name}` hold no question of a user that an assistant answers, with `{speaker}` and "
-        f"`{said}`"
+        f"its `{name}` have no user question followed by an assistant's answer (looked for "
+        f"`{speaker}` and `{said}`)"
     )
 
 

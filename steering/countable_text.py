@@ -34,12 +34,18 @@ _OPEN = re.compile(
 # An address or identifier that may go on ("the.person."), up to 200 more signs.
 _BEGUN_ADDRESS = re.compile(r"[A-Za-z0-9][./@_\\][A-Za-z0-9][!-~]{0,200}$")
 _ENDS_LIKE_SPEECH = re.compile(r"[.!?。！？؟।…][»”“\"」』》〉\s]*$")
-# "load_model", "os.path()", "v2", "3D"; ASCII, because a Japanese "3匹" goes on without a space.
+# "load_model", "os.path()", "v2", "3D", "jQuery", "React.createElement"; ASCII, because a Japanese
+# "3匹" goes on without a space.
 _IDENTIFIER = re.compile(
-    r"(?<![A-Za-z])[A-Za-z]\w{0,60}(?:_\w{1,60}|\.[a-z_]\w{0,60}\(\)|\(\))|[A-Za-z_]{0,40}\d\w{0,40}",
+    r"(?<![A-Za-z])[A-Za-z]\w{0,60}(?:_\w{1,60}|\.[a-z_]\w{0,60}\(\)|\(\))|[A-Za-z_]{0,40}\d\w{0,40}"
+    r"|(?<![A-Za-z])(?:[A-Za-z]{1,40}\.)?[A-Za-z]{0,40}[a-z][A-Z][A-Za-z]{0,60}",
     re.ASCII,
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?؟।…])[\"”»)]?\s+|(?<=[。！？])(?![」』）])\s*")
+
+# As above, and after a colon, a semicolon or a dash between spaces.
+_CLAUSE_END = re.compile(_SENTENCE_END.pattern + r"|(?<=[:;])\s+|\s[—–]\s|(?<=[：；])")
+_NAME_WORD = re.compile(r"[^\W\d_][\w'’-]+")  # of two letters and more: "I" is no name
 
 _DROPPED = dict.fromkeys(
     [0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
@@ -59,6 +65,20 @@ def split_sentences(text: str) -> list[str]:
     """
     pieces = (piece for line in split_lines(text) for piece in _SENTENCE_END.split(line))
     return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def split_clauses(text: str) -> list[str]:
+    """Split a text into clauses: sentences, cut at colons, semicolons and dashes as well.
+
+    "Sure, here it is: Le chat dort." has two, of which each is in a language.
+    """
+    pieces = (piece for line in split_lines(text) for piece in _CLAUSE_END.split(line))
+    return [piece.strip() for piece in pieces if piece and piece.strip()]
+
+
+def without_names(text: str) -> str:
+    """Blank the words that begin with a capital."""
+    return _NAME_WORD.sub(lambda word: " " if word[0][0].isupper() else word[0], text)
 
 
 def countable_text(text: str, *, open_fence: str = "") -> str:

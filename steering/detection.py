@@ -14,13 +14,22 @@ The metrics that rest on it, as the field defines them (docs/glossary.md, docs/s
   Differs: no dictionary; every lower-case Latin word counts, a capitalised one is a name.
 """
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from steering.countable_text import countable_text, split_lines, split_sentences
+from steering.countable_text import (
+    countable_text,
+    split_clauses,
+    split_lines,
+    split_sentences,
+    without_names,
+)
 from steering.identification import Guess, Identifier, identify_text
+from steering.intrusions import Intrusion, find_intrusions
 from steering.languages import LANGUAGES, Language
 from steering.unicode_scripts import count_scripts, is_japanese
 
@@ -29,6 +38,10 @@ Verdict = Literal["on_target", "off_target", "too_short", "no_language"]
 # Read off sentences of 5 to 60 letters in nine Latin-script languages: below 6 letters nothing is
 # decided by n-grams, below 16 only what is all but certain.
 _MIN_LETTERS = 6
+# A piece that is off target by n-grams is so with this probability, and has so many letters
+# outside of words with a capital, which may be names.
+_CERTAIN = 0.995
+_MIN_NAMELESS_LETTERS = 8
 _SHORT_LETTERS = 16
 _CONFIDENCE = 0.9
 _SHORT_CONFIDENCE = 0.99
@@ -65,11 +78,14 @@ class ReplyVerdict:
     Args:
         language: Language of the whole text, None as for a line.
         confidence: 0..1, of that language.
-        verdict: `off_target` if any line or the whole text is off target; else `on_target` if the
-            whole text or any line is on target; else `too_short`, or `no_language` without letters.
+        verdict: `off_target` if any sentence, any line or the whole text is off target, or there is
+            a decisive intrusion; else `on_target` if the whole text or any line is; else
+            `too_short`, or `no_language` without letters.
         lines: The lines (or sentences) that are not blank, in order.
         latin_words: Lower-case Latin words of more than three letters in the text, when the target
             is not in Latin script; empty otherwise.
+        intrusions: Words in a script that the target is not written in.
+        sentences: The sentences and clauses, cut at line ends and closing punctuation.
     """
 
     language: Language | None
@@ -77,6 +93,8 @@ class ReplyVerdict:
     verdict: Verdict
     lines: tuple[LineVerdict, ...]
     latin_words: tuple[str, ...]
+    intrusions: tuple[Intrusion, ...] = ()
+    sentences: tuple[LineVerdict, ...] = ()
 
     @property
     def has_only_target_lines(self) -> bool:
@@ -121,17 +139,24 @@ def detect(
     """
     in_play = languages_in_play(expected, languages)
     countable = countable_text(text)
-    has_kana = is_japanese(count_scripts(countable))
-
-    def judge(piece: str, shown: str) -> LineVerdict:
-        guess = identify_text(
-            piece, languages=in_play, identifier=identifier, has_kana_around=has_kana
-        )
-        return LineVerdict(shown, guess.language, guess.confidence, judge_guess(guess, expected))
-
-    lines = tuple(judge(piece, shown) for shown, piece in _split(text, countable, unit))
+    identify = partial(
+        identify_text,
+        languages=in_play,
+        identifier=identifier,
+        has_kana_around=is_japanese(count_scripts(countable)),
+    )
+    judge = functools.cache(partial(_judge, expected=expected, identify=identify))
+    sentences = tuple(judge(piece, piece) for piece in split_clauses(countable))
+    lines = (
+        tuple(judge(piece, piece) for piece in split_sentences(countable))
+        if unit == "sentence"
+        else tuple(judge(piece, shown) for shown, piece in _pair_lines(text, countable))
+    )
     whole = judge(countable, text)
-    found = [whole.verdict, *(line.verdict for line in lines)]
+    intrusions = find_intrusions(text, expected=expected)
+    found = [one.verdict for one in (whole, *lines, *sentences)]
+    if any(intrusion.is_decisive for intrusion in intrusions):
+        found.append("off_target")
     ranking: tuple[Verdict, ...] = ("off_target", "on_target", "too_short", "no_language")
     return ReplyVerdict(
         language=whole.language,
@@ -139,7 +164,67 @@ def detect(
         verdict=next(verdict for verdict in ranking if verdict in found),
         lines=lines,
         latin_words=() if expected.script == "Latn" else tuple(_LATIN_WORD.findall(countable)),
+        intrusions=intrusions,
+        sentences=sentences,
     )
+
+
+def _judge(
+    piece: str, shown: str, *, expected: Language, identify: Callable[[str], Guess]
+) -> LineVerdict:
+    guess = identify(piece)
+    verdict = judge_piece(piece, guess, expected=expected, identify=identify)
+    return LineVerdict(shown, guess.language, guess.confidence, verdict)
+
+
+def judge_piece(
+    piece: str, guess: Guess, *, expected: Language, identify: Callable[[str], Guess]
+) -> Verdict:
+    """Judge a sentence, a line or a whole text; it is off target only if that is beyond doubt.
+
+    A short piece misleads n-grams, and so do names and titles: "Star Wars" says nothing of the
+    sentence that it stands in.
+
+    Args:
+        piece: What counts of it.
+        guess: Its language.
+        expected: The language that was asked for.
+        identify: How it was guessed.
+    """
+    verdict = judge_guess(guess, expected)
+    if verdict not in ("off_target", "too_short"):
+        return verdict
+    is_off = _is_certainly_off(piece, guess, expected, identify)
+    return "off_target" if is_off else "too_short"
+
+
+def _is_certainly_off(
+    piece: str, guess: Guess, expected: Language, identify: Callable[[str], Guess]
+) -> bool:
+    if not _is_off(guess, expected):
+        return False
+    rest = identify(without_names(piece))
+    if guess.script == _script_of(expected) and rest.letters < _MIN_NAMELESS_LETTERS:
+        return False
+    return judge_guess(rest, expected) != "on_target"
+
+
+def _is_off(guess: Guess, expected: Language) -> bool:
+    """Say whether the expected language is all but ruled out, whichever language it is instead."""
+    if guess.script != _script_of(expected):
+        return _is_off_by_script(guess, guess.script_share)
+    if guess.is_by_script:
+        return guess.language != expected and _is_off_by_script(guess, guess.confidence)
+    if guess.letters < _MIN_LETTERS or guess.language == expected:
+        return False
+    if guess.letters < _SHORT_LETTERS or not guess.shares:
+        return guess.confidence >= _CERTAIN
+    return guess.shares.get(expected.code, 0.0) <= 1 - _CERTAIN
+
+
+def _script_of(language: Language) -> str:
+    """Return the script that `Guess.script` says of a language: kana count as Han there."""
+    return "Hani" if language.script == "Jpan" else language.script
 
 
 def identify_reply(
@@ -168,25 +253,30 @@ def judge_guess(guess: Guess, expected: Language) -> Verdict:
     """Return the verdict on a text whose language was guessed."""
     if not guess.letters:
         return "no_language"
+    if guess.is_by_script and guess.script != _script_of(expected):
+        return "off_target" if _is_off_by_script(guess, guess.script_share) else "too_short"
     if not is_decided(guess):
         return "too_short"
     if guess.language == expected:
         return "on_target"
-    is_doubtful = guess.is_by_script and (
-        guess.confidence < _SCRIPT_CONFIDENCE_OFF_TARGET or guess.letters < _min_foreign(guess)
-    )
-    return "too_short" if is_doubtful else "off_target"
+    if guess.is_by_script and not _is_off_by_script(guess, guess.confidence):
+        return "too_short"
+    return "off_target"
+
+
+def _is_off_by_script(guess: Guess, share: float) -> bool:
+    return share >= _SCRIPT_CONFIDENCE_OFF_TARGET and guess.letters >= _min_foreign(guess)
 
 
 def _min_foreign(guess: Guess) -> int:
-    """Letters below which a Latin word may be a name or an abbreviation ("OK", "Wi-Fi")."""
-    return _MIN_LATIN_LETTERS if guess.script == "Latn" else _MIN_SCRIPT_LETTERS
+    """Letters below which a word may be a name, a symbol or an abbreviation ("OK", "Wi-Fi")."""
+    if guess.script == "Latn":
+        return _MIN_LATIN_LETTERS
+    return 2 * _MIN_SCRIPT_LETTERS if guess.script == "Hani" else _MIN_SCRIPT_LETTERS
 
 
-def _split(text: str, countable: str, unit: Literal["line", "sentence"]) -> list[tuple[str, str]]:
-    """Pair the lines as written with what counts of them; sentences stand for themselves."""
-    if unit == "sentence":
-        return [(sentence, sentence) for sentence in split_sentences(countable)]
+def _pair_lines(text: str, countable: str) -> list[tuple[str, str]]:
+    """Pair the lines as written with what counts of them."""
     pairs = zip(split_lines(text), countable.split("\n"), strict=False)
     return [(line, counted) for line, counted in pairs if line.strip()]
 

@@ -7,6 +7,7 @@ activations. Dimension key: L layers, N neurons per layer, H hidden size, V toke
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -97,9 +98,18 @@ def read_column_norms(network: PreTrainedModel, layer: Tensor, index: Tensor) ->
         for one in torch.unique(layer).tolist():
             chosen = layer == one
             down = sites.down_projections[one]
-            columns = _columns(down, sites.neurons_per_layer, network.dtype, index[chosen])
-            norms[chosen] = columns.norm(dim=1).cpu()
+            columns = _plain_columns(down, index[chosen])
+            if columns is None:
+                columns = _columns(down, sites.neurons_per_layer, network.dtype, index[chosen])
+            norms[chosen] = columns.float().norm(dim=1).cpu()
     return norms
+
+
+def _plain_columns(down: nn.Module, index: Tensor) -> Tensor | None:
+    """Return columns (N, H) of plain weights, which needs no product; None for other modules."""
+    if type(down) is not nn.Linear or down.weight.is_meta:
+        return None
+    return down.weight[:, index.to(down.weight.device)].T
 
 
 def with_column_norms(neurons: NeuronSet, model: LoadedModel) -> NeuronSet:
@@ -126,7 +136,8 @@ def _columns(
     is asked.
     """
     chosen = torch.arange(neurons) if index is None else index
-    device = next(down.parameters()).device
+    held = next(itertools.chain(down.parameters(), down.buffers()), None)  # AWQ's are buffers
+    device = torch.device("cpu") if held is None else held.device
     if device.type == "meta":  # it is brought to where it runs when it runs
         device = torch.device("cpu")
     bias_H = down.forward(torch.zeros(1, neurons, dtype=dtype, device=device)).float()

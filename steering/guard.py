@@ -21,8 +21,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from steering.countable_text import countable_text, find_open_fence, is_broken_off, split_lines
-from steering.detection import Verdict, judge_guess, languages_in_play
+from steering.countable_text import (
+    countable_text,
+    find_open_fence,
+    is_broken_off,
+    split_lines,
+    without_names,
+)
+from steering.detection import Verdict, judge_piece, languages_in_play
 from steering.identification import Guess, identify_text
 from steering.languages import Language
 from steering.methods import DEFAULT_STRENGTHS, SteeringRequest, make_plan, resolve_strength
@@ -57,6 +63,7 @@ _RELEASE_LETTERS = 8
 # Where the script decides; Han alone is not certain (`identification.py`).
 _RELEASE_LETTERS_BY_SCRIPT = 2
 _RELEASE_CONFIDENCE = 0.9
+_HAN_CONFIDENCE = 0.5
 # Of first words that were long enough to be dropped; none of the 540 is wrong, and 91% are there.
 _RELEASE_LIKELY, _LIKELY_LETTERS = 0.97, 20
 # A sentence alone misleads n-grams, and half a one more: of 2,136 right sentences of the bundled
@@ -78,7 +85,6 @@ _KANA_REACH = 1000
 _END_SIGNS = ".!?؟।…。！？"
 _END_TOKEN = re.compile(rf"[{_END_SIGNS}\n\r]")
 _ENDS_SENTENCE = re.compile(rf"[{_END_SIGNS}][\"”»)」』）]*$")
-_WORD = re.compile(r"[^\W\d_][\w'’-]+")  # of two letters and more: "I" is no name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +207,6 @@ class Guard:
         self._usual_plan = self._plan = plan
         self._end_ids = end_ids
         self._languages = languages_in_play(spec.target, spec.languages)
-        self._script = "Hani" if spec.target.script == "Jpan" else spec.target.script
         self._rewrites: list[Rewrite] = []
         self._marks = [_Mark()]
         self._settled = 0  # index of the mark up to which nothing is looked at again
@@ -288,7 +293,10 @@ class Guard:
         if guess.language != self._spec.target:
             return False
         if guess.is_by_script:
-            letters, confidence = _RELEASE_LETTERS_BY_SCRIPT, _RELEASE_CONFIDENCE
+            # So many Han signs in a row without kana are hardly ever Japanese.
+            is_han = guess.script == "Hani" and guess.letters >= _PEEK_LETTERS
+            letters = _RELEASE_LETTERS_BY_SCRIPT
+            confidence = _HAN_CONFIDENCE if is_han else _RELEASE_CONFIDENCE
         else:
             is_long = guess.letters >= _LIKELY_LETTERS
             letters, confidence = _RELEASE_LETTERS, _RELEASE_LIKELY if is_long else _CERTAIN
@@ -306,9 +314,8 @@ class Guard:
         if is_broken_off(text):  # a title, which says nothing where it ends either
             self._end_peeking(tokens, _LOOK_SOON_TOKENS)
             return None
-        self._look_at = tokens + _LOOK_SOON_TOKENS
-        is_off = {self._verdict(guess), self._verdict_without_names(piece)} == {"off_target"}
-        if not is_off:
+        self._look_at = tokens + (1 if guess.is_by_script else _LOOK_SOON_TOKENS)
+        if self._verdict(piece, guess) != "off_target":
             return None
         if not self._has_attempts(start) and not self._is_hopeless:
             return None  # only this passage is given up, where its sentence ends
@@ -360,6 +367,8 @@ class Guard:
         piece, whole = self._guess(text, _Mark())
         if whole.language == self._spec.target or whole.letters < _MIN_WHOLE_LETTERS:
             return None
+        if whole.is_by_script and self._verdict(piece, whole) != "off_target":
+            return None  # Han that may be either language
         if self._verdict_without_names(piece) == "on_target":
             return None
         return self._drop_foreign(text, tokens)
@@ -450,8 +459,8 @@ class Guard:
     def _judge(self, text: str, mark: _Mark) -> tuple[Verdict, Guess]:
         """Judge what is behind a mark; names alone put nothing off target."""
         piece, guess = self._guess(text, mark)
-        verdict = self._verdict(guess)
-        if verdict == "off_target" and self._verdict_without_names(piece) == "on_target":
+        verdict = self._verdict(piece, guess)
+        if verdict != "on_target" and self._verdict_without_names(piece) == "on_target":
             verdict = "on_target"
             self._is_clear = False
         return verdict, guess
@@ -468,16 +477,18 @@ class Guard:
             guess = identify_text(piece, languages=self._languages, has_kana_around=True)
         return piece, guess
 
-    def _verdict(self, guess: Guess) -> Verdict:
-        verdict = judge_guess(guess, self._spec.target)
-        is_by_script = guess.is_by_script or guess.script != self._script
-        is_certain = is_by_script or guess.confidence >= _CERTAIN
-        return verdict if verdict != "off_target" or is_certain else "too_short"
+    def _verdict(self, piece: str, guess: Guess) -> Verdict:
+        return judge_piece(
+            piece,
+            guess,
+            expected=self._spec.target,
+            identify=functools.partial(identify_text, languages=self._languages),
+        )
 
     def _verdict_without_names(self, piece: str) -> Verdict:
         """Judge the words that are not capitalised; "Star Wars" says nothing of the rest."""
-        rest = _WORD.sub(lambda word: " " if word[0][0].isupper() else word[0], piece)
-        return self._verdict(identify_text(rest, languages=self._languages))
+        rest = without_names(piece)
+        return self._verdict(rest, identify_text(rest, languages=self._languages))
 
 
 def note_on_giving_up(rewrites: Iterable[Rewrite]) -> str:

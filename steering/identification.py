@@ -10,8 +10,8 @@ Knows nothing of replies, lines, code blocks or what was asked for (`detection.p
 import math
 import re
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
@@ -38,6 +38,9 @@ class Guess:
         letters: Size of the text in letters; one of Han, kana or hangul counts as two.
         script: ISO 15924 code of most letters; None without letters.
         is_by_script: True when the script alone decided.
+        script_share: Of the letters, those of that script.
+        shares: Probability of every language that was compared, by code; empty where the script
+            decided, or an identifier of one's own.
     """
 
     language: Language | None
@@ -45,16 +48,20 @@ class Guess:
     letters: int
     script: str | None
     is_by_script: bool
+    script_share: float = 1.0
+    shares: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
-# Signs that modern Japanese does not use (as simplified forms or as pronouns and particles).
-_CHINESE_SIGNS = frozenset(
-    "这那们吗你您呢吧她它哪么麼没沒嗎們這个为说对时东车见话请谢欢语过还让给很爱从发经书电门问间现开关"
-)
-# A Han text of fewer signs may be either language ("東京", "日本").
-_FEW_HAN_LETTERS = 16
+# Signs of Chinese grammar that both ways of writing it have, or Japanese never uses alone.
+_CHINESE_SIGNS = frozenset("们這这你您它她他哪么麼沒吗嗎呢吧也很给跟让讓嘛啊")
+_HIRAGANA = re.compile(r"[\u3041-\u309f]")
+_FEW_HIRAGANA = 1  # "の" alone is ornament in Chinese names
 # Languages of the table without a langdetect profile, by letters that their neighbours lack.
 _OWN_LETTERS = {"kk": frozenset("әғқңұһ"), "mt": frozenset("ħġċ")}
+
+# Among so many letters of another script, a Latin word with a capital is a name: "使用 React 开发".
+_LEAST_OTHERS = 4
+_LATIN_NAME = re.compile(r"(?<![A-Za-z])[A-Za-z]*[A-Z][A-Za-z]*")
 
 _SMOOTHING = 5e-5  # langdetect: alpha 0.5 over a base frequency of 10,000
 _TEMPERATURE = 0.4  # n-grams of 1, 2 and 3 letters overlap, so their evidence is damped
@@ -80,7 +87,9 @@ def identify_text(
         has_kana_around: True when the text is a part of one with kana, which makes Han Japanese.
     """
     counts = count_scripts(text)
-    letters = sum(counts.values())
+    if counts["Latn"] and counts.total() - counts["Latn"] >= _LEAST_OTHERS:
+        counts = count_scripts(_LATIN_NAME.sub(" ", text))
+    letters = counts.total()
     if not letters:
         return Guess(None, 0.0, 0, None, is_by_script=True)
     merged = {**counts, "Hani": counts["Kana"] + counts["Hani"], "Kana": 0}
@@ -91,14 +100,24 @@ def identify_text(
         language, confidence = _identify_han(
             text, languages=languages, has_kana=has_kana, has_kana_around=has_kana_around
         )
-        return Guess(language, share * confidence, letters, script, is_by_script=True)
+        return Guess(language, share * confidence, letters, script, True, share)
     users = [language for language in languages if language.script == script]
     if len(users) < 2:
-        return Guess(users[0] if users else None, share, letters, script, is_by_script=True)
-    chosen = identifier or profile_identifier(tuple(language.code for language in users))
-    code, confidence = chosen.identify(_letters_of(text, script))
+        return Guess(users[0] if users else None, share, letters, script, True, share)
     by_code = {language.code: language for language in languages}
-    return Guess(by_code.get(code or ""), share * confidence, letters, script, is_by_script=False)
+    shares: Mapping[str, float] = {}
+    if identifier is None:
+        own = profile_identifier(tuple(language.code for language in users))
+        shares = own.shares(_letters_of(text, script))
+        code, confidence = _best_of(shares)
+    else:
+        code, confidence = identifier.identify(_letters_of(text, script))
+    language = by_code.get(code or "")
+    return Guess(language, share * confidence, letters, script, False, share, shares)
+
+
+def _best_of(shares: Mapping[str, float]) -> tuple[str | None, float]:
+    return max(shares.items(), key=lambda item: item[1]) if shares else (None, 0.0)
 
 
 def _letters_of(text: str, script: str) -> str:
@@ -111,21 +130,48 @@ def _letters_of(text: str, script: str) -> str:
 def _identify_han(
     text: str, *, languages: Sequence[Language], has_kana: bool, has_kana_around: bool
 ) -> tuple[Language | None, float]:
-    """Tell Chinese from Japanese."""
+    """Tell Chinese from Japanese.
+
+    Kana make it Japanese, unless there are katakana only, which keep a name in Chinese, and signs
+    that Chinese alone uses. Without kana those signs decide, or those that Japanese alone uses;
+    where there are neither ("大阪府大阪市北区") nobody can tell.
+    """
     japanese, chinese = (
         next((language for language in languages if language.code == code), None)
         for code in ("ja", "zh")
     )
-    if has_kana:
+    is_chinese = any(_is_chinese(sign) for sign in text)
+    if has_kana and (not is_chinese or len(_HIRAGANA.findall(text)) > _FEW_HIRAGANA):
         return japanese, 1.0
-    if _CHINESE_SIGNS.intersection(text):
+    if is_chinese:
         return chinese, 1.0
-    if japanese is not None and has_kana_around:
+    if japanese is not None and (has_kana_around or any(map(_is_japanese_alone, text))):
         return japanese, 1.0
     if japanese is None:
         return chinese, 1.0
-    is_short = 2 * sum(map(str.isalpha, text)) < _FEW_HAN_LETTERS
-    return chinese or japanese, 0.6 if is_short else 0.95
+    return chinese or japanese, 0.6 if chinese else 0.95
+
+
+@lru_cache(maxsize=8192)
+def _is_chinese(sign: str) -> bool:
+    """Say whether a sign is one of Chinese alone: of its grammar, or a simplified form."""
+    return sign in _CHINESE_SIGNS or (_is_in(sign, "gb2312") and not _is_in(sign, "shift_jis"))
+
+
+@lru_cache(maxsize=8192)
+def _is_japanese_alone(sign: str) -> bool:
+    """Say whether a sign is a form that only Japanese has, such as "駅" and "気"."""
+    is_chinese = _is_in(sign, "gb2312") or _is_in(sign, "big5")
+    return script_of(sign) == "Hani" and _is_in(sign, "shift_jis") and not is_chinese
+
+
+def _is_in(sign: str, encoding: str) -> bool:
+    """Say whether a national standard has a sign: they list what is written in a country."""
+    try:
+        sign.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class ProfileIdentifier:
@@ -157,19 +203,25 @@ class ProfileIdentifier:
 
     def identify(self, text: str) -> tuple[str | None, float]:
         """Return the likeliest code and its probability among the languages in play."""
+        return _best_of(self.shares(text))
+
+    def shares(self, text: str) -> Mapping[str, float]:
+        """Return the probability of every language in play by code; empty for no letters."""
         text = text[:_TEXT_LIMIT]
         for code, own in self._own_letters.items():
             if sum(letter in own for letter in text.lower()) >= 2:
-                return code, 0.95
+                return {code: 0.95}
         letters = [letter for letter in text if letter.isalpha()]
         if not letters or not self._codes:
-            return None, 0.0
+            return {}
         if 2 * sum(map(str.isupper, letters)) > len(letters):
             text = text.lower()  # langdetect skips words in capitals
         totals = self._add_up(text)
         best = max(totals)
-        shares = [math.exp((total - best) * _TEMPERATURE) for total in totals]
-        return self._codes[totals.index(best)], 1.0 / sum(shares)
+        weights = [math.exp((total - best) * _TEMPERATURE) for total in totals]
+        return {
+            code: weight / sum(weights) for code, weight in zip(self._codes, weights, strict=True)
+        }
 
     def _add_up(self, text: str) -> list[float]:
         """Score each language, in the order of the codes."""

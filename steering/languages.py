@@ -91,7 +91,7 @@ _COUNTRY_CODES = {"jp": "ja", "cn": "zh", "kr": "ko", "vn": "vi", "gr": "el", "c
                   "gb": "en", "mx": "es", "ir": "fa", "tw": "zh"}  # fmt: skip
 
 
-_NAME_LETTERS = 4  # of a name, at least; what is shorter is a code
+_NAME_LETTERS = 4  # shorter text is taken for a code
 _ALIKE = 0.7  # difflib's ratio of a misspelt name and the right one
 
 

@@ -239,6 +239,8 @@ def _with_random_neurons(neurons: NeuronSet) -> NeuronSet:
         activation_prob=torch.zeros(shape),
         gate_means=control.gate_means,
         value_means=control.value_means,
+        column_norm=control.column_norm,
+        control=None,
     )
 
 

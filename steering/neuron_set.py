@@ -374,9 +374,10 @@ class OtherWeights:
         """Return it in words."""
         return (
             f"The neuron set was made on another copy of '{self.made_for}' than the loaded "
-            f"'{self.loaded}': a fine-tune, or weights that were rescaled for quantisation, as AWQ "
-            "does. It may push too much or too little; check it with `python -m steering evaluate "
-            f"forcing`, or run `python -m steering build-set --from-model --model {self.loaded}`."
+            f"'{self.loaded}': a fine-tune, or weights that were rescaled for quantisation. For "
+            "rescaled weights it is converted if it is of format 5; for a fine-tune it may push "
+            "too much or too little. Check it with `python -m steering evaluate forcing`, or run "
+            f"`python -m steering build-set --from-model --model {self.loaded}`."
         )
 
 

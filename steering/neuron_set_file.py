@@ -283,6 +283,8 @@ def _expected_shapes(
     }
     if _NORMS in tensors:
         shapes[_NORMS] = ((_NORM_COUNT, metadata.hidden_size or 0), torch.float32)
+    if _COLUMN_NORM in tensors:
+        shapes[_COLUMN_NORM] = ((selected,), torch.float32)
     if not metadata.has_statistics:
         return shapes
     shapes |= {
@@ -329,8 +331,6 @@ def _optional_shapes(
                 shapes[f"{name}.{phase}"] = ((languages, count), torch.float32)
         if _CONTROL_COLUMN_NORM in tensors:
             shapes[_CONTROL_COLUMN_NORM] = ((count,), torch.float32)
-    if _COLUMN_NORM in tensors:
-        shapes[_COLUMN_NORM] = ((len(tensors["layer"]),), torch.float32)
     if (log_odds := tensors.get(_LOG_ODDS)) is not None:
         vocabulary = log_odds.shape[-1] if log_odds.dim() else 0
         shapes[_LOG_ODDS] = ((languages, vocabulary), torch.float16)

@@ -213,7 +213,6 @@ def _at_phase(plan: SteeringPlan, phase: Phase) -> SteeringPlan:
     return SteeringPlan(
         {(site, "body", layer): edit for (site, layer), edit in edits.items()},
         {(site, "body", layer): pull for (site, layer), pull in pulls.items()},
-        columns=plan.columns,
     )
 
 

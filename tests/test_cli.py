@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 import steering
 from steering.cli.main import main, make_parser
 from steering.cli.provenance import read_commit
+from steering.ffn_columns import with_column_norms
 from steering.loading import load_model
 from steering.neuron_set import NeuronSet
 from steering.neuron_set_file import hash_neuron_set, load_neuron_set, save_neuron_set
@@ -29,6 +30,8 @@ TEXTS = {
     "fr": "Le chat dort sur le canapé.\nOù est la gare ?\n" * 20,
     "ja": "猫はソファで寝ています。\n駅はどこですか。\n" * 20,
 }
+
+ENGLISH = ["The cat is on the sofa, and it is asleep."]
 
 
 @pytest.fixture
@@ -75,6 +78,23 @@ def test_build_set_twice_gives_the_same_bytes(
     assert neurons.metadata.languages == ("en", "fr", "ja")
     assert set(neurons.value_means) == {"text", "onset", "body"}
     assert neurons.metadata.token_counts["onset"] == {"en": 9, "fr": 9, "ja": 9}
+    assert neurons.column_norm is not None
+    assert neurons.control is not None
+    assert neurons.control.column_norm is not None
+
+
+@pytest.mark.parametrize("is_allowed", [False, True])
+def test_text_in_another_language_than_its_file_says_is_recorded_only_on_demand(
+    is_allowed: bool, model_dir: Path, text: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (text / "fr.txt").write_text("\n".join(ENGLISH * 20), encoding="utf-8")
+    out, more = tmp_path / "set.safetensors", ["--any-language"] if is_allowed else []
+
+    assert build(model_dir, out, "--text", text, *more) == (0 if is_allowed else 1)
+
+    assert out.exists() is is_allowed
+    assert ("'fr.txt' is 100% in other languages" in capsys.readouterr().err) is not is_allowed
 
 
 @pytest.mark.parametrize("batch", ["1", "8"])
@@ -405,6 +425,13 @@ def test_an_older_set_gets_the_norms_of_its_model(
     assert torch.equal(updated.norm_weights, identity.norm_weights)
     assert updated.metadata.model_id == "org/model"
     assert torch.equal(updated.index, load_neuron_set(old).index)
+    loaded = load_model(str(model_dir), quantize="none")
+    expected = with_column_norms(updated, loaded)
+    assert updated.column_norm is not None
+    assert updated.control is not None
+    assert expected.control is not None
+    assert torch.equal(updated.column_norm, expected.column_norm)
+    assert torch.equal(updated.control.column_norm, expected.control.column_norm)
 
 
 def test_a_set_of_another_model_is_not_updated(

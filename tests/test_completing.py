@@ -92,6 +92,17 @@ def test_completed_set_is_what_build_set_makes_of_the_same_neurons(
     assert torch.equal(completed.control.value_means["onset"], built.control.value_means["onset"])
 
 
+def test_an_imported_set_stays_readable_when_it_is_updated(
+    imported: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "updated.safetensors"
+    model = ["--model", str(model_dir), "--quantize", "none"]
+
+    assert main(["update-set", str(imported), *model, "--out", str(out)]) == 0
+
+    assert torch.equal(load_neuron_set(out).index, load_neuron_set(imported).index)
+
+
 def test_completed_set_says_where_its_neurons_and_its_means_are_from(
     built: NeuronSet, imported: Path, model_dir: Path, corpora: list[str], tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

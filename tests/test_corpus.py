@@ -341,7 +341,15 @@ CONVERSATIONS = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "P
 
 @pytest.mark.parametrize(
     "row",
-    [{"messages": MESSAGES}, {"conversations": CONVERSATIONS}, {"id": 1, "messages": MESSAGES}],
+    [
+        {"messages": MESSAGES},
+        {"conversations": CONVERSATIONS},
+        {"id": 1, "messages": MESSAGES},
+        {"prompt": "Why?", "prompt_id": 1, "messages": MESSAGES},
+        {"prompt": None, "messages": MESSAGES},
+        {"messages": None, "conversations": CONVERSATIONS},
+        {"prompt": "Why?", "answer": "Parce que.", "messages": MESSAGES[2:]},
+    ],
 )
 def test_of_a_chat_the_first_question_and_its_answer_are_read(
     tmp_path: Path, row: dict[str, object]
@@ -370,7 +378,6 @@ def test_chats_are_read_from_every_kind_of_file(tmp_path: Path, suffix: str) -> 
     [
         [],
         "Why?",
-        None,
         ["Why?", "Parce que."],
         MESSAGES[:2],
         MESSAGES[2:4],
@@ -384,7 +391,7 @@ def test_a_chat_without_a_question_and_its_answer_is_left_out(
     told: list[str] = []
 
     assert list(iter_rows(corpus, FR, warn=told.append)) == []
-    assert "its `messages` hold no question" in told[0]
+    assert "its `messages` have no user question" in told[0]
 
 
 @pytest.mark.parametrize("content", ["", " ", None, 3])

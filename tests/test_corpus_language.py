@@ -34,9 +34,7 @@ def test_text_in_its_language_passes(code: str, tmp_path: Path) -> None:
 def test_english_in_the_french_file_is_refused(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, en=many("en"), fr=many("en"))
 
-    with pytest.raises(
-        CorpusError, match=r"'fr\.txt' has 100% .* most in English\. .*any-language"
-    ):
+    with pytest.raises(CorpusError, match=r"'fr\.txt' is 100% .* mostly English\. .*any-language"):
         check_corpus_languages(corpus)
 
 
@@ -48,7 +46,7 @@ def test_a_few_percent_of_other_lines_are_too_many(
     corpus = corpus_of(tmp_path, en=many("en"), fr=many("fr", 100 - others) + many("es", others))
 
     if is_refused:
-        with pytest.raises(CorpusError, match=r"'fr\.txt' .* most in Spanish"):
+        with pytest.raises(CorpusError, match=r"'fr\.txt' .* mostly Spanish"):
             check_corpus_languages(corpus)
     else:
         check_corpus_languages(corpus)
@@ -57,14 +55,14 @@ def test_a_few_percent_of_other_lines_are_too_many(
 def test_every_wrong_file_is_named_at_once(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, en=many("fr"), fr=many("en"))
 
-    with pytest.raises(CorpusError, match=r"'en\.txt' has .* French; 'fr\.txt' has .* English"):
+    with pytest.raises(CorpusError, match=r"'en\.txt' is .* French; 'fr\.txt' is .* English"):
         check_corpus_languages(corpus)
 
 
 def test_a_file_in_another_script_is_refused(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, en=many("en"), ja=many("ko"))
 
-    with pytest.raises(CorpusError, match=r"'ja\.txt' has 100% .* Korean"):
+    with pytest.raises(CorpusError, match=r"'ja\.txt' is 100% .* Korean"):
         check_corpus_languages(corpus)
 
 

@@ -30,7 +30,7 @@ WORK = [
     "conversation", "plan_table", "chunks", "running_sums", "partial_results", "processes",
     "recording", "line_recording", "parameter_variation", "steerer", "detection",
     "identification", "countable_text", "last_token", "ffn_columns", "value_units",
-    "corpus_language",
+    "corpus_language", "intrusions",
 ]  # fmt: skip
 USE = [
     "building",
@@ -124,7 +124,15 @@ ALLOWED: dict[str, list[str]] = {
     "steerer": [*WORDS, *DATA, "methods", "hooks", "loading", "plan_table", "value_units"],
     "countable_text": [],
     "identification": ["function_words", "unicode_scripts", "languages", "errors"],
-    "detection": ["identification", "countable_text", "unicode_scripts", "languages", "errors"],
+    "intrusions": ["countable_text", "text_units", "unicode_scripts", "languages"],
+    "detection": [
+        "identification",
+        "countable_text",
+        "intrusions",
+        "unicode_scripts",
+        "languages",
+        "errors",
+    ],
     "guard": [*WORDS, *DATA, "methods", "countable_text", "identification", "detection"],
     "token_choice": ["token_bias", "errors"],
     "answer": [*WORDS, *DATA, "token_bias", "loading", "conversation", "guard", "token_choice"],

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from steering.bundled import BUNDLED_NEURON_SET
 from steering.conversation import Message
-from steering.ffn_columns import with_column_norms
+from steering.ffn_columns import read_column_norms, with_column_norms
 from steering.generation import answer_conversations
 from steering.languages import LANGUAGES
 from steering.loading import LoadedModel, load_model
@@ -99,6 +100,58 @@ def test_plans_that_leave_values_alone_stay_as_they_are(
     plan = plan_of(neurons, "lape-pull/gate/answer@1+subspace/D0.75/answer@1")
 
     assert fit_values(plan, rescaled.model) is plan
+
+
+def test_a_converted_plan_can_be_used_with_gradients(
+    rescaled: LoadedModel, neurons: NeuronSet
+) -> None:
+    with torch.inference_mode():
+        plan = fit_values(plan_of(neurons, PULLS, "fr"), rescaled.model)
+
+    assert not any(pull.directions.is_inference() for pull in plan.pulls.values())
+
+
+def test_converted_phases_share_their_directions(rescaled: LoadedModel, neurons: NeuronSet) -> None:
+    plan = fit_values(plan_of(neurons, PULLS), rescaled.model)
+
+    rows = {(layer, id(pull.directions)) for (_, phase, layer), pull in plan.pulls.items()
+            if phase in ("start", "body")}  # fmt: skip
+    assert len(rows) == len({layer for layer, _ in rows})
+
+
+class Buffered(nn.Module):
+    """A down projection as AWQ's and GPTQ's layers are: buffers, no parameters."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("packed", weight.detach().clone())
+        self.in_features = weight.shape[1]
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values @ self.packed.T
+
+
+def test_columns_of_layers_without_parameters_are_read(
+    model: LoadedModel, neurons: NeuronSet
+) -> None:
+    network = copy.deepcopy(model.model)
+    for layer in network.get_submodule(model.architecture.layers_path).children():
+        layer.mlp.down_proj = Buffered(layer.mlp.down_proj.weight)
+
+    norms = read_column_norms(network, neurons.layer, neurons.index)
+
+    assert torch.allclose(norms, neurons.column_norm, rtol=1e-4)
+
+
+def test_a_steerers_hooks_do_not_touch_what_is_read(model: LoadedModel, neurons: NeuronSet) -> None:
+    network = copy.deepcopy(model.model)
+    for layer in network.get_submodule(model.architecture.layers_path).children():
+        layer.mlp.down_proj = Buffered(layer.mlp.down_proj.weight)
+        layer.mlp.down_proj.register_forward_pre_hook(lambda _module, args: (args[0] * 7,))
+
+    norms = read_column_norms(network, neurons.layer, neurons.index)
+
+    assert torch.allclose(norms, neurons.column_norm, rtol=1e-4)
 
 
 def test_a_plan_is_converted_once(rescaled: LoadedModel, neurons: NeuronSet) -> None:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 
 from steering.countable_text import countable_text
 from steering.function_words import FUNCTION_WORDS
 from steering.identification import load_profile
+from steering.intrusions import is_of_other_script, script_runs
 from steering.languages import LANGUAGES, Language
-from steering.text_units import LETTERS
 from steering.unicode_scripts import script_of
 
 _LETTERS = 4  # of a Latin word; shorter ones are too often abbreviations
 _FUNCTION_LETTERS = 3
-_WIDE = frozenset({"Hani", "Kana", "Hang"})
-_SCRIPTS = {"Jpan": frozenset({"Hani", "Kana"})}  # which letters a language is written in
 _SMOOTHING = 5e-5  # as in `identification.py`
 # Nats of evidence for one word. On text of eight languages beside English (everyday sentences,
 # Wikipedia, documentation) 0.2 to 1.2% of words are above it, 2.9% of Indonesian ones, many of them
@@ -50,28 +47,15 @@ def foreign_words(reply: str, *, target: Language, prompt_language: Language) ->
         target: The language that was asked for.
         prompt_language: Of the prompt.
     """
-    words = (piece for word in LETTERS.findall(countable_text(reply)) for piece in _pieces(word))
+    words = script_runs(countable_text(reply))
     return tuple(word for word in words if _is_foreign(word, target.code, prompt_language.code))
-
-
-def _pieces(word: str) -> Iterator[str]:
-    """Cut a word where its script changes, as there is no space around a foreign one in Chinese."""
-    start, script = 0, script_of(word[0])
-    for place, sign in enumerate(word):
-        if sign.isalpha() and script_of(sign) != script:
-            yield word[start:place]
-            start, script = place, script_of(sign)
-    yield word[start:]
 
 
 @functools.lru_cache(maxsize=2**16)
 def _is_foreign(word: str, target: str, prompt_language: str) -> bool:
     own = LANGUAGES[target].script
-    script = script_of(word[0])
-    if script not in _SCRIPTS.get(own, {own}):
-        if script == "Latn":
-            return word.islower() and len(word) >= _LETTERS
-        return len(word) >= (1 if script in _WIDE else 2)
+    if script_of(word[0]) != own:
+        return is_of_other_script(word, LANGUAGES[target])
     if not word.islower():
         return False
     others = {prompt_language, "en"} - {target}

@@ -4,7 +4,8 @@ What is better, always in this order (`choose_best`):
 
 1. Success, the share of replies in the language, up to the wanted share. Candidates within one
    standard error of the best are tied (the one-standard-error rule of cross-validation).
-2. Among those, the fewest replies with words of another language, again within one standard error.
+2. Among those, the most replies without a word of another language, of the replies in the
+   language, again within one standard error.
 3. Then a median length from half to twice that of the instructed answers, if any has it.
 4. Then the smallest share of looping replies, within one standard error.
 5. Then the lowest mean negative log-likelihood of the replies under the instructed model.
@@ -61,7 +62,7 @@ class Measured:
         success: Replies in the language.
         quality_nats: Mean negative log-likelihood of the replies per token; inf without replies.
         looping: Replies that repeat themselves.
-        pure: Replies without a word of another language.
+        pure: Of the replies in the language, those without a word of another.
         median_tokens: Of a reply.
     """
 
@@ -80,7 +81,10 @@ class Measured:
             sum(nats) / len(nats) if nats else math.inf,
             Proportion(sum(score.is_looping for score in scores), len(scores)),
             median([score.tokens for score in scores]) if scores else 0.0,
-            Proportion(sum(score.is_pure for score in scores), len(scores)),
+            Proportion(
+                sum(score.is_forced and score.is_pure for score in scores),
+                sum(score.is_forced for score in scores),
+            ),
         )
 
 

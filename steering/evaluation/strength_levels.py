@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
+from steering.evaluation.proportions import Proportion
 from steering.evaluation.reply_scores import (
     Curve,
     Measured,
@@ -66,11 +68,12 @@ def shared_levels(
 ) -> dict[StrengthLevel, float]:
     """Return the strengths of the levels on a curve of all languages together.
 
-    Normal is 1 unless another strength is better beyond a tie, by `choose_best`'s rule, in
-    something else than words: pushed hard enough, a model writes nonsense of pure words.
+    Normal is 1 unless another strength is better beyond a tie, by `choose_best`'s rule
+    without its words: pushed hard enough, a model writes nonsense, but purely.
     """
-    best, reasons = choose_best(curve, wanted_success=wanted_success, usual_tokens=usual_tokens)
-    normal = 1.0 if reasons.get(1.0, "likelihood") in ("likelihood", "words") else best
+    wordless = {s: replace(point, pure=Proportion(0, 0)) for s, point in curve.items()}
+    best, reasons = choose_best(wordless, wanted_success=wanted_success, usual_tokens=usual_tokens)
+    normal = 1.0 if reasons.get(1.0, "likelihood") == "likelihood" else best
     at_normal = curve[normal]
     gentle = (s for s, point in curve.items() if s < normal and is_gentle(point, at_normal))
     strong = (s for s, point in curve.items() if s > normal and holds(point, at_normal))

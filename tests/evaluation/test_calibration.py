@@ -232,6 +232,18 @@ def test_a_shared_normal_is_not_raised_for_purer_words() -> None:
     assert found.levels[FR]["normal"] == 1.0
 
 
+def test_a_shared_normal_gives_way_to_loops_even_where_a_purer_strength_does_not_loop() -> None:
+    scripted = Scripted(
+        lambda *_: 1.0,
+        loops=lambda _, strength: 0.4 if strength >= 1 else 0.0,
+        mixes={"lape": 0.15},
+    )
+
+    found = calibrate(scripted, prompts(FR, JA, each=20), methods=["lape"])
+
+    assert found.levels[FR]["normal"] == 0.6
+
+
 def test_a_shared_strong_falls_back_where_it_breaks() -> None:
     scripted = Scripted(lambda *_: 1.0, loops=lambda _, strength: 0.5 if strength > 1 else 0.0)
 

@@ -352,7 +352,7 @@ class SetMaker:
             parameters=LapeParameters(),
             origin=SetOrigin(made.corpora[0].name, hash_rows_read(made.corpora, recording.digests)),
         )
-        return with_column_norms(neurons, model)
+        return self._engine.call(lambda loaded: with_column_norms(neurons, loaded))
 
     def _calibrate(
         self, model: LoadedModel, neurons: NeuronSet, partial: PartialResults
