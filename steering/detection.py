@@ -47,7 +47,7 @@ _CONFIDENCE = 0.9
 _SHORT_CONFIDENCE = 0.99
 # A script that decides alone needs two letters (one wide one) and most of the text.
 _MIN_SCRIPT_LETTERS = 2
-_MIN_LATIN_LETTERS = 12
+_MIN_LATIN_LETTERS = 16
 _SCRIPT_CONFIDENCE = 0.5
 _SCRIPT_CONFIDENCE_OFF_TARGET = 0.65
 

@@ -84,6 +84,7 @@ _KANA_REACH = 1000
 
 _END_SIGNS = ".!?؟।…。！？"
 _END_TOKEN = re.compile(rf"[{_END_SIGNS}\n\r]")
+_HAS_SENTENCE = re.compile(rf"[{_END_SIGNS}](?:\s|$)")
 _ENDS_SENTENCE = re.compile(rf"[{_END_SIGNS}][\"”»)」』）]*$")
 
 
@@ -369,6 +370,9 @@ class Guard:
             return None
         if whole.is_by_script and self._verdict(piece, whole) != "off_target":
             return None  # Han that may be either language
+        nameless = identify_text(without_names(piece), languages=self._languages)
+        if nameless.letters < _MIN_WHOLE_LETTERS and not _HAS_SENTENCE.search(text):
+            return None  # a list of names
         if self._verdict_without_names(piece) == "on_target":
             return None
         return self._drop_foreign(text, tokens)
