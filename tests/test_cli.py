@@ -220,6 +220,36 @@ def test_check_prints_every_line_with_its_verdict(
     assert "The dog is in the garden." in shown
 
 
+MIXED = "Le chat dort. However, the dog is in the garden today. Il mange un 苹果 rouge."
+
+
+def test_check_shows_what_stands_within_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "reply.txt"
+    path.write_text(MIXED, encoding="utf-8")
+
+    assert main(["check", "--expect", "fr", str(path)]) == 1
+
+    shown = capsys.readouterr().out.splitlines()
+    assert any(row.startswith("! within") and row.endswith("garden today.") for row in shown)
+    assert any(row.startswith("! Hani") and row.endswith("苹果") for row in shown)
+
+
+def test_check_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "reply.txt"
+    path.write_text(MIXED, encoding="utf-8")
+
+    assert main(["check", "--expect", "fr", "--json", str(path)]) == 1
+
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["verdict"] == "off_target"
+    assert [one["language"] for one in printed["sentences"]] == ["fr", "en", "fr"]
+    assert printed["intrusions"] == [
+        {"text": "苹果", "script": "Hani", "line": 0, "start": MIXED.index("苹果")}
+    ]
+
+
 def test_chat_answers_each_line(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -6,6 +6,7 @@ Knows the shapes, not how an answer is written.
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel
@@ -74,6 +75,22 @@ class RewriteReport(BaseModel):
     is_kept: bool
 
 
+class StrayReport(BaseModel):
+    """A sentence in another language than the one that was asked for."""
+
+    text: str
+    language: str | None
+
+
+class IntrusionReport(BaseModel):
+    """A word in a script that the language isn't written in, and where it stands."""
+
+    text: str
+    script: str
+    line: int
+    start: int | None
+
+
 class SteeringReport(BaseModel):
     """What came of the steering: not of OpenAI.
 
@@ -81,6 +98,8 @@ class SteeringReport(BaseModel):
         language: The one that was asked for, None if none was.
         verdict: The detector's on the whole answer; None if no language was asked for.
         detected: The language that the answer is in, None if that is not decided.
+        strays: Its sentences in other languages; empty if no language was asked for.
+        intrusions: Its words in other scripts; empty if no language was asked for.
         rewrites: By the guard.
         has_given_up: Whether the guard left a passage as it was, as no attempts were left.
         notes: What is to be known beside, such as messages that did not fit.
@@ -89,6 +108,8 @@ class SteeringReport(BaseModel):
     language: str | None
     verdict: Verdict | None
     detected: str | None
+    strays: list[StrayReport] = []
+    intrusions: list[IntrusionReport] = []
     rewrites: list[RewriteReport]
     has_given_up: bool
     notes: list[str]
@@ -237,9 +258,16 @@ def report_on(last: ReplyUpdate, choice: Choice) -> SteeringReport:
     """Judge a finished answer and say what was done for it; takes milliseconds."""
     text, languages = last.texts[0], choice.languages
     verdict: Verdict | None = None
+    strays, intrusions = list[StrayReport](), list[IntrusionReport]()
     if choice.language is not None:
         judged = detect(text, expected=choice.language, languages=languages)
         verdict, found = judged.verdict, judged.language
+        strays = [
+            StrayReport(text=one.text, language=_code(one.language))
+            for one in judged.sentences
+            if one.verdict == "off_target"
+        ]
+        intrusions = [IntrusionReport(**asdict(one)) for one in judged.intrusions]
     else:
         found = language_of_prompt(text, languages=languages) if languages else None
     given_up = note_on_giving_up(last.rewrites[0] if last.rewrites else ())
@@ -249,6 +277,8 @@ def report_on(last: ReplyUpdate, choice: Choice) -> SteeringReport:
         language=_code(choice.language),
         verdict=verdict,
         detected=_code(found),
+        strays=strays,
+        intrusions=intrusions,
         rewrites=_rewrites(last),
         has_given_up=bool(given_up),
         notes=[note for note in notes if note],

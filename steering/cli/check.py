@@ -1,7 +1,9 @@
 """`check`: says of a text, line by line, whether it is in the expected language."""
 
 import argparse
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--expect", required=True, help="the expected language, such as fr")
     parser.add_argument("--languages", help="the languages to choose from (default: all known)")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("file", type=Path, help="a UTF-8 text file, or - for standard input")
     parser.set_defaults(run=run, error_code=2)
 
@@ -34,19 +37,40 @@ def run(options: argparse.Namespace) -> int:
     expected = parse_language(options.expect)
     chosen = parse_languages(options.languages) if options.languages else LANGUAGES.values()
     verdict = detect(_read(options.file), expected=expected, languages=list(chosen))
-    print(describe(verdict))
+    print(_to_json(verdict) if options.json else describe(verdict))
     return 0 if verdict.verdict == "on_target" else 1
 
 
 def describe(verdict: ReplyVerdict) -> str:
-    """Return the verdicts of all lines and of the whole text."""
+    """Return the verdicts of all lines and of the whole text, strays and intrusions between."""
+    lines = {line.text.strip() for line in verdict.lines}
     rows = [
         f"{_SIGNS[line.verdict]} {line.verdict:<11} {line.language or '-'!s:<3} "
         f"{line.confidence:>4.0%}  {line.text}"
         for line in verdict.lines
     ]
+    rows += [
+        f"! within      {one.language or '-'!s:<3} {one.confidence:>4.0%}  {one.text}"
+        for one in verdict.sentences
+        if one.verdict == "off_target" and one.text not in lines
+    ]
+    rows += [
+        f"{'!' if one.is_decisive else '·'} {one.script:<11} line {one.line + 1:<3} {one.text}"
+        for one in verdict.intrusions
+    ]
     whole = f"= {verdict.verdict:<11} {verdict.language or '-'!s:<3} {verdict.confidence:>4.0%}"
     return "\n".join([*rows, f"{whole}  (whole text)"])
+
+
+def _to_json(verdict: ReplyVerdict) -> str:
+    """Return verdict, lines, sentences and intrusions as JSON; languages by their codes."""
+    return json.dumps(asdict(verdict, dict_factory=_by_code), ensure_ascii=False, indent=2)
+
+
+def _by_code(fields: list[tuple[str, object]]) -> object:
+    """Return a dataclass's fields as a dictionary, a language as its code."""
+    named = dict(fields)
+    return named["code"] if "native_name" in named else named
 
 
 def _read(path: Path) -> str:

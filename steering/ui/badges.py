@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from steering.detection import ReplyVerdict, detect, identify_reply, is_decided
+from steering.detection import LineVerdict, ReplyVerdict, detect, identify_reply, is_decided
 from steering.languages import Language
 from steering.ui.strings import Told, as_html, direction_of, enumerate_in, say
 
@@ -17,6 +17,8 @@ Tone = Literal["good", "bad", "neutral"]
 # How the line under an answer begins that is being written: by it, and by its class in the browser
 # (`watch_server.js`), one is known that never came to its end.
 BEING_WRITTEN = '<span class="note being-written"'
+
+_SHOWN_WORDS = 3
 
 SIGNS: dict[Tone, str] = {"good": "✓", "bad": "✗", "neutral": "·"}
 
@@ -60,6 +62,8 @@ def judge_answer(
     if verdict.verdict == "on_target":
         return Badge("good", say("badge_as_chosen", locale, language=name))
     if verdict.verdict == "off_target":
+        if words := _intruding(verdict, chosen):
+            return Badge("bad", say("badge_intrusions", locale, language=name, words=words))
         found = _found(verdict, chosen, locale)
         return Badge("bad", say("badge_not_as_chosen", locale, found=found, language=name))
     if verdict.verdict == "no_language":
@@ -92,11 +96,24 @@ def being_written_html(waits: str, locale: str = "en") -> str:
     return f'{BEING_WRITTEN} lang="{locale}" dir="{direction_of(locale)}">{escape(waits)}</span>'
 
 
+def _strays(verdict: ReplyVerdict) -> list[LineVerdict]:
+    pieces = (*verdict.lines, *verdict.sentences)
+    return [one for one in pieces if one.verdict == "off_target"]
+
+
+def _intruding(verdict: ReplyVerdict, chosen: Language) -> str:
+    """Return the words in another script where nothing else is wrong with an answer."""
+    if verdict.language != chosen or _strays(verdict):
+        return ""
+    words = dict.fromkeys(one.text for one in verdict.intrusions if one.is_decisive)
+    return ", ".join(list(words)[:_SHOWN_WORDS])
+
+
 def _found(verdict: ReplyVerdict, chosen: Language, locale: str) -> str:
     """Name what was found instead of the chosen language."""
     if verdict.language is not None and verdict.language != chosen:
         return name_in(verdict.language, locale)
-    strays = [line.language for line in verdict.lines if line.verdict == "off_target"]
+    strays = [one.language for one in _strays(verdict)]
     names = sorted({name_in(stray, locale) for stray in strays if stray is not None})
     found = enumerate_in(locale, names) or name_in(None, locale)
     if verdict.language != chosen:

@@ -40,6 +40,8 @@ def test_an_answer_comes_in_the_language_that_was_asked_for(client: OpenAI) -> N
         "language": "fr",
         "verdict": "on_target",
         "detected": "fr",
+        "strays": [],
+        "intrusions": [],
         "rewrites": [],
         "has_given_up": False,
         "notes": [],
@@ -88,6 +90,7 @@ def test_an_answer_in_another_language_is_told_as_such(client: OpenAI, http: htt
 
     report = answer.model_extra["steering"]
     assert (report["verdict"], report["detected"]) == ("off_target", "fr")
+    assert {one["language"] for one in report["strays"]} == {"fr"}
     assert "langsteer_off_target_replies_total 1.0" in http.get("/metrics").text
 
 

@@ -52,3 +52,19 @@ def test_the_line_under_an_answer_runs_in_the_direction_of_its_words() -> None:
 
 def test_without_badge_and_notes_the_line_is_empty() -> None:
     assert badge_html(None, ()) == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("Le chat mange un 苹果 rouge ce matin.", "French, with words in another script: 苹果"),
+        (
+            "Le chat dort sur le canapé et rêve de poisson. However, the dog is in the garden.",
+            "partly English, French was chosen",
+        ),
+    ],
+)
+def test_a_mixed_answer_is_marked(answer: str, words: str) -> None:
+    badge = judge_answer(answer, chosen=LANGUAGES["fr"], languages=list(LANGUAGES.values()))
+
+    assert (badge.tone, badge.words) == ("bad", words)

@@ -328,11 +328,11 @@ def find_strays(
     """Return the sentences of an answer that are in another language than the chosen one."""
     if chosen is None:
         return []
-    verdict = detect(text, expected=chosen, languages=languages, unit="sentence")
+    verdict = detect(text, expected=chosen, languages=languages)
     return [
-        Stray(line.text, name_in(line.language, locale))
-        for line in verdict.lines
-        if line.verdict == "off_target"
+        Stray(one.text, name_in(one.language, locale))
+        for one in verdict.sentences
+        if one.verdict == "off_target"
     ]
 
 
