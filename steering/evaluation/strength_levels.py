@@ -69,7 +69,7 @@ def shared_levels(
     """Return the strengths of the levels on a curve of all languages together.
 
     Normal is 1 unless another strength is better beyond a tie, by `choose_best`'s rule
-    without its words: pushed hard enough, a model writes nonsense, but purely.
+    without its words: pushed harder, a model mixes less and writes less likely text.
     """
     wordless = {s: replace(point, pure=Proportion(0, 0)) for s, point in curve.items()}
     best, reasons = choose_best(wordless, wanted_success=wanted_success, usual_tokens=usual_tokens)
