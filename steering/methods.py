@@ -121,9 +121,9 @@ METHODS: Mapping[str, Method] = {
     "tokens": Method(token_bias.bias_tokens, token_bias.EVERY_LOGIT, token_bias.GENTLE_NATS),
     "penalty": Method(_penalise_repetition, token_bias.EVERY_LOGIT, 0.1),
 }
-# The whole answer, by neurons and three quarters up: on Qwen2.5-Coder 0.5B and 1.5B this got every
-# language, where steering the onset alone got none (docs/log.md).
-UNCALIBRATED_METHOD = "lape-pull/answer@2+subspace/D0.75/answer@0.5+penalty@0.1"
+# The whole answer, three quarters up: on Qwen2.5-Coder 0.5B and 1.5B this got every language, where
+# steering the onset alone got none (docs/log.md).
+UNCALIBRATED_METHOD = "lape-pull/gate/answer@1+subspace/D0.75/answer@1+penalty@0.1"
 _OF_EXPERTS = "subspace/D0.75/answer@1+penalty@0.1"
 # Worth a try on any model; most methods by their bare name act on an answer's first token alone,
 # which is enough for the bundled model and for no real one that was tried.

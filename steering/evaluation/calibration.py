@@ -172,6 +172,7 @@ def calibrate(
     run = _Run(measure, tuple(prompts), goal, notice)
     instructed = run.measure(INSTRUCTION, 1.0, run.searched, left=run.left_of(len(methods), 0))
     run.usual_tokens = Measured.of(instructed).median_tokens
+    run.usual_purity = Measured.of(instructed).pure.rate
     method, rejected = _search(run, methods)
     if goal.rescue:
         method, rejected = _try_rescue(run, method, goal.rescue, rejected)
@@ -223,7 +224,7 @@ class _Run:
         self.prompts, self.wanted, self.margin = prompts, goal.wanted_success, goal.margin
         self.strengths = tuple(sorted({*goal.strengths, 1.0}))
         self.searched = prompts[:SEARCH_PROMPTS]
-        self.usual_tokens = 0.0
+        self.usual_tokens, self.usual_purity = 0.0, 1.0
         self._known: dict[tuple[str, float], dict[int, ReplyScore]] = {}
         self.by_target: dict[Language, list[ForcingPrompt]] = {}
         for prompt in prompts:
@@ -284,7 +285,12 @@ def _rank(
     best: list[str] = []
     reasons: dict[str, Reason] = {}
     while rest and len(best) < keep:
-        first, reasons = choose_best(rest, wanted_success=run.wanted, usual_tokens=run.usual_tokens)
+        first, reasons = choose_best(
+            rest,
+            wanted_success=run.wanted,
+            usual_tokens=run.usual_tokens,
+            usual_purity=run.usual_purity,
+        )
         best.append(first)
         del rest[first]
     return best, {name: reasons[name] for name in rest}

@@ -4,8 +4,8 @@ What is better, always in this order (`choose_best`):
 
 1. Success, the share of replies in the language, up to the wanted share. Candidates within one
    standard error of the best are tied (the one-standard-error rule of cross-validation).
-2. Among those, the most replies without a word of another language, of the replies in the
-   language, again within one standard error.
+2. Among those, replies without a word of another language, as a share of those in the language:
+   no fewer than under the instruction, again within one standard error. More count no more.
 3. Then a median length from half to twice that of the instructed answers, if any has it.
 4. Then the smallest share of looping replies, within one standard error.
 5. Then the lowest mean negative log-likelihood of the replies under the instructed model.
@@ -92,7 +92,11 @@ Curve: TypeAlias = Mapping[float, Measured]
 
 
 def choose_best(
-    points: Mapping[_Name, Measured], *, wanted_success: float, usual_tokens: float = 0.0
+    points: Mapping[_Name, Measured],
+    *,
+    wanted_success: float,
+    usual_tokens: float = 0.0,
+    usual_purity: float = 1.0,
 ) -> tuple[_Name, dict[_Name, Reason]]:
     """Return the best, by the rule of the module, and why each other one is not.
 
@@ -100,6 +104,7 @@ def choose_best(
         points: At least one; of equals the first is the best.
         wanted_success: More success than this counts no more.
         usual_tokens: Median length of the instructed answers; 0 leaves length out.
+        usual_purity: Share of the instructed answers in the language without a word of another.
     """
     reasons: dict[_Name, Reason] = {}
     left = dict(points)
@@ -113,7 +118,7 @@ def choose_best(
     floor = min(wanted_success, leader.rate) - standard_error(leader, most=wanted_success)
     keep("success", lambda point: point.success.rate >= floor)
     purest = max((point.pure for point in left.values()), key=lambda pure: pure.rate)
-    pure_floor = purest.rate - standard_error(purest)
+    pure_floor = min(usual_purity, purest.rate) - standard_error(purest, most=usual_purity)
     keep("words", lambda point: point.pure.rate >= pure_floor)
     if usual_tokens and any(_is_usually_long(point, usual_tokens) for point in left.values()):
         keep("length", lambda point: _is_usually_long(point, usual_tokens))
