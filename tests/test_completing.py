@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from steering.cli.main import main
+from steering.ffn_columns import with_column_norms
 from steering.loading import load_model
 from steering.methods import METHODS, SteeringRequest, make_plan
 from steering.neuron_set import NeuronSet
-from steering.neuron_set_file import load_neuron_set
+from steering.neuron_set_file import load_neuron_set, save_neuron_set
 from steering.steerer import check_set_fits_model
 from tests.texts import TEXTS
 from tests.toy import EN, FR, JA
@@ -92,15 +93,17 @@ def test_completed_set_is_what_build_set_makes_of_the_same_neurons(
     assert torch.equal(completed.control.value_means["onset"], built.control.value_means["onset"])
 
 
-def test_an_imported_set_stays_readable_when_it_is_updated(
+def test_an_imported_set_stays_readable_with_the_norms_of_its_columns(
     imported: Path, model_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "updated.safetensors"
-    model = ["--model", str(model_dir), "--quantize", "none"]
+    model = load_model(str(model_dir), quantize="none")
 
-    assert main(["update-set", str(imported), *model, "--out", str(out)]) == 0
+    save_neuron_set(with_column_norms(load_neuron_set(imported), model), out)
 
-    assert torch.equal(load_neuron_set(out).index, load_neuron_set(imported).index)
+    updated = load_neuron_set(out)
+    assert updated.column_norm is not None
+    assert torch.equal(updated.index, load_neuron_set(imported).index)
 
 
 def test_completed_set_says_where_its_neurons_and_its_means_are_from(
