@@ -25,7 +25,7 @@ def check_corpus_languages(corpus: Corpus) -> None:
     """Read the beginning of every file and refuse the corpus if one is in another language.
 
     That is where more than 5% of its lines (of dialogues, its answers) are. Lines under 20 letters
-    and lines of which the detector isn't sure don't count.
+    and lines that the detector can't decide don't count.
 
     Raises:
         CorpusError: Naming all such files, their languages and shares.

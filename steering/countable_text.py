@@ -101,7 +101,7 @@ def split_sentences(text: str) -> list[str]:
 def split_clauses(text: str) -> list[str]:
     """Split a text into clauses: sentences, cut at colons, semicolons and dashes as well.
 
-    "Sure, here it is: Le chat dort." has two, of which each is in a language.
+    "Sure, here it is: Le chat dort." has two clauses in two languages.
     """
     pieces = (piece for line in split_lines(text) for piece in _CLAUSE_END.split(line))
     return [piece.strip() for piece in pieces if piece and piece.strip()]

@@ -154,19 +154,24 @@ def detect(
     )
     whole = judge(countable, text)
     intrusions = find_intrusions(text, expected=expected)
-    found = [one.verdict for one in (whole, *lines, *sentences)]
-    if any(intrusion.is_decisive for intrusion in intrusions):
-        found.append("off_target")
-    ranking: tuple[Verdict, ...] = ("off_target", "on_target", "too_short", "no_language")
     return ReplyVerdict(
         language=whole.language,
         confidence=whole.confidence,
-        verdict=next(verdict for verdict in ranking if verdict in found),
+        verdict=_overall((whole, *lines, *sentences), intrusions),
         lines=lines,
         latin_words=() if expected.script == "Latn" else tuple(_LATIN_WORD.findall(countable)),
         intrusions=intrusions,
         sentences=sentences,
     )
+
+
+def _overall(pieces: Sequence[LineVerdict], intrusions: Sequence[Intrusion]) -> Verdict:
+    """Return the verdict on a reply from those on its pieces and its intrusions."""
+    if any(intrusion.is_decisive for intrusion in intrusions):
+        return "off_target"
+    found = {piece.verdict for piece in pieces}
+    ranking: tuple[Verdict, ...] = ("off_target", "on_target", "too_short", "no_language")
+    return next(verdict for verdict in ranking if verdict in found)
 
 
 def _judge(

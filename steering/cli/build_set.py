@@ -115,7 +115,7 @@ def _add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
         "--dialogues",
         help="folder with a <code>.jsonl or .parquet per answer language: prompt (or question) "
         "and answer (or response), or messages (or conversations); put into the model's chat "
-        "template, of which nothing is counted",
+        "template, whose own tokens are not counted",
     )
     parser.add_argument(
         "--any-language",

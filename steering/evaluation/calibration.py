@@ -158,8 +158,7 @@ def calibrate(
 
     All methods are compared at strength 1 on the first 16 prompts, then the best third of them (at
     least three) on 48. A method whose 95% interval of success ends below where the leader's begins
-    leaves at once. From 24 prompts per language on, each language gets strengths of its own; with
-    fewer, all share theirs, and normal is 1 unless another strength is clearly better.
+    leaves at once. With 24 prompts per language each gets its own strengths, else all share theirs.
 
     Args:
         measure: Answers prompts and judges the replies; never asked twice for the same.
